@@ -1,0 +1,1 @@
+"""Identity, sales, catalogue, payments, notifications, support: the REST API and its worker."""

@@ -1,0 +1,1 @@
+"""Payments, refunds, invoices and settlement (DOMAIN 11, 13, 14)."""

@@ -1,0 +1,1 @@
+"""Customers and dealerships (DOMAIN 2 and 3)."""

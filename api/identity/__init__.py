@@ -1,0 +1,1 @@
+"""Accounts, passwords, tokens: who calls, and as whom (DOMAIN 2)."""

@@ -1,0 +1,1 @@
+"""Telling customers and staff what happened, by the channels of DOMAIN 15."""

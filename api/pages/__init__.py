@@ -1,0 +1,1 @@
+"""The few pages the API serves itself: where it begins, and the link of the credentials e-mail."""

@@ -1,0 +1,1 @@
+"""The way to the outside systems: HTTP with timeout, bounded retry, metrics and logs."""

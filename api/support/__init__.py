@@ -1,0 +1,1 @@
+"""What support and finance staff see and may do (DOMAIN 7, 16)."""

@@ -1,0 +1,1 @@
+"""The inbox of signed webhooks: each message once (DOMAIN 17)."""

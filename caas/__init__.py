@@ -1,0 +1,1 @@
+"""The command line and the composition: starts services, migrates, seeds, demo, doctor."""

@@ -1,0 +1,3 @@
+"""Benchmarks: each measures one path beside its ceilings, in one run, and prints one object."""
+
+BENCHES = {"ingest": "publishers → Mosquitto → telemetry ingestor → PostgreSQL, in samples/s"}

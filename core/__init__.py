@@ -1,0 +1,1 @@
+"""The shared vocabulary: contracts, ids, money, clock, state machine, settings, database, bus."""

@@ -1,0 +1,1 @@
+"""Every topic, payload, job and shared state name, once; no I/O."""

@@ -1,0 +1,57 @@
+"""Commands as compact JWS with Ed25519: signed by the platform, verified by the vehicle (BUS)."""
+
+from collections.abc import Mapping
+
+from joserfc import jws
+from joserfc.errors import JoseError, UnsupportedAlgorithmError
+from joserfc.jwk import KeySet, OKPKey
+
+from core.contracts.bus import Command, Unusable, decode, encode
+
+TYP = "caas-command+json"
+CONTENT_TYPE = "application/jose"
+ALG = "EdDSA"
+
+
+class _OnlyEdDsa(jws.JWSRegistry):
+    """Allows the one algorithm of BUS.md, whose newer name (RFC 9864) joserfc would rather see."""
+
+    def get_alg(self, name: str):
+        if name != ALG:
+            raise UnsupportedAlgorithmError(f"alg is {name!r}, not {ALG}")
+        return self.algorithms[name]
+
+
+_REGISTRY = _OnlyEdDsa()
+
+
+class BadSignature(Unusable):
+    """The JWS is not signed by a key the verifier trusts."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("BAD_SIGNATURE", message)
+
+
+def new_signing_key() -> OKPKey:
+    """A fresh private Ed25519 key; its ``kid`` is its RFC 7638 thumbprint."""
+    key = OKPKey.generate_key("Ed25519", private=True)
+    return OKPKey.import_key({**key.as_dict(private=True), "kid": key.thumbprint()})
+
+
+def sign(command: Command, key: OKPKey) -> bytes:
+    """The payload of ``cmd``: header, command and signature, in compact serialization."""
+    header = {"alg": ALG, "kid": key.kid, "typ": TYP}
+    return jws.serialize_compact(header, encode(command), key, registry=_REGISTRY).encode()
+
+
+def verify(payload: bytes, keys: KeySet) -> Command:
+    """The command inside; BadSignature or Unusable (MALFORMED, NOT_JSON) where there is none."""
+    try:
+        token = jws.extract_compact(payload)
+        header: Mapping[str, object] = token.headers()
+        if header.get("typ") != TYP:
+            raise BadSignature(f"typ is {header.get('typ')!r}, not {TYP}")
+        verified = jws.deserialize_compact(payload, keys, registry=_REGISTRY)
+    except (JoseError, ValueError, KeyError) as error:
+        raise BadSignature(str(error)) from None
+    return decode(Command, verified.payload)

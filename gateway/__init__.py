@@ -1,0 +1,1 @@
+"""Vehicle registry, credentials, presence, reported configuration, command log and quota."""

@@ -1,0 +1,1 @@
+"""The outside world as processes: factory, payment gateway, VSS, authorities, mail sink."""

@@ -1,0 +1,1 @@
+"""The registration authorities: a plate for a car, by country."""

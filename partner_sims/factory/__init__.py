@@ -1,0 +1,1 @@
+"""The factory: takes orders, builds cars step by step, reports each step."""

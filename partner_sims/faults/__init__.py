@@ -1,0 +1,1 @@
+"""Fault knobs: how a partner is made to misbehave on purpose."""

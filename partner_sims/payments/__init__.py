@@ -1,0 +1,1 @@
+"""The payment gateway (pasarela): holds, captures, voids, refunds, settles."""

@@ -1,0 +1,1 @@
+"""The workshops' Vehicle Service System: maintenance facts, read only for the platform."""

@@ -1,0 +1,1 @@
+"""Bytes to samples to TimescaleDB, latest state, connectivity log, quarantine."""

@@ -1,0 +1,72 @@
+"""The file of signing keys: made once, closed to others, rotated by order."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from core.contracts import jws
+from core.contracts.bus import Command, CommandKind
+from core.errors import SettingsError
+from core.ids import new_id
+from core.keys import SigningKeys, load_signing_keys, new_keys_file, parse_signing_keys
+
+NOW = datetime(2026, 11, 24, 8, tzinfo=UTC)
+
+
+def command() -> Command:
+    return Command(
+        vin="VF1AURRA000000017",
+        command_id=new_id(),
+        seq=1,
+        kind=CommandKind.QUERY,
+        issued_at=NOW,
+        expires_at=NOW + timedelta(seconds=300),
+    )
+
+
+def test_a_new_file_is_closed_to_others_and_kept_when_it_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "below" / "keys.json"
+    made = new_keys_file(path)
+    assert path.stat().st_mode & 0o077 == 0
+    assert new_keys_file(path).current.kid == made.current.kid
+    assert [entry.name for entry in path.parent.iterdir()] == ["keys.json"]
+
+
+def test_the_public_set_verifies_what_the_current_key_signs_and_holds_no_secret(
+    tmp_path: Path,
+) -> None:
+    keys = new_keys_file(tmp_path / "keys.json")
+    sent = command()
+    assert jws.verify(jws.sign(sent, keys.current), keys.verifier()) == sent
+    assert all("d" not in member for member in keys.public_set()["keys"])
+
+
+def test_after_a_rotation_the_old_key_still_verifies(tmp_path: Path) -> None:
+    old = new_keys_file(tmp_path / "old.json")
+    new = new_keys_file(tmp_path / "new.json")
+    both = SigningKeys((new.current, old.current))
+    assert both.current.kid == new.current.kid
+    for key in (old.current, new.current):
+        jws.verify(jws.sign(command(), key), both.verifier())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"keys": []}',
+        '{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}',
+        json.dumps({"keys": [jws.new_signing_key().as_dict(private=False)]}),
+    ],
+)
+def test_an_unusable_set_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError):
+        parse_signing_keys(text)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"nowhere\.json"):
+        load_signing_keys(tmp_path / "nowhere.json")
