@@ -1,0 +1,109 @@
+"""``python -m caas.brokers.embedded``: amqtt with our accounts and access rules, in memory only."""
+
+# amqtt is typed but says so with no py.typed file.
+# pyright: reportMissingTypeStubs=false
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from amqtt.broker import Broker
+from amqtt.contexts import BrokerConfig, ListenerConfig
+from amqtt.errors import AMQTTError
+from amqtt.session import Session
+
+PLUGINS = "caas.brokers.amqtt_plugins"
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """The command line."""
+
+    host: str
+    port: int
+    passwords: Path
+    prefix: str
+
+
+class EmbeddedBroker(Broker):
+    """amqtt without its leak: at each connect 0.12 sends a client the retained messages of
+    everybody's subscriptions. Here they go out for a SUBSCRIBE of the client's own only."""
+
+    def __init__(self, config: BrokerConfig) -> None:
+        super().__init__(config)
+        self._subscribing: set[str | None] = set()
+
+    async def _handle_subscription(
+        self, client_session: Session, handler: Any, subscribe_waiter: asyncio.Future[Any]
+    ) -> None:
+        self._subscribing.add(client_session.client_id)
+        try:
+            await super()._handle_subscription(client_session, handler, subscribe_waiter)
+        finally:
+            self._subscribing.discard(client_session.client_id)
+
+    async def _publish_retained_messages_for_subscription(
+        self, subscription: tuple[str, int], session: Session
+    ) -> None:
+        if session.client_id in self._subscribing:
+            await super()._publish_retained_messages_for_subscription(subscription, session)
+
+
+def broker_config(arguments: Arguments) -> BrokerConfig:
+    """One listener, our two plugins, nothing else."""
+    return BrokerConfig(
+        listeners={"default": ListenerConfig(bind=f"{arguments.host}:{arguments.port}")},
+        session_expiry_interval=24 * 3600,
+        plugins={
+            f"{PLUGINS}.PasswordPlugin": {
+                "passwords": str(arguments.passwords),
+                "prefix": arguments.prefix,
+            },
+            f"{PLUGINS}.AclPlugin": {"prefix": arguments.prefix},
+        },
+    )
+
+
+async def serve(arguments: Arguments) -> None:
+    """Run until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    broker = EmbeddedBroker(broker_config(arguments))
+    await broker.start()
+    await stop.wait()
+    await broker.shutdown()
+
+
+def parse(argv: Sequence[str]) -> Arguments:
+    """The arguments of ``argv``."""
+    parser = argparse.ArgumentParser(prog="caas.brokers.embedded", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--passwords", type=Path, required=True)
+    parser.add_argument("--prefix", required=True)
+    found = parser.parse_args(argv)
+    return Arguments(found.host, found.port, found.passwords, found.prefix)
+
+
+def main() -> int:
+    """Start the broker; exit status 1 with one line when the port is taken or the like."""
+    # amqtt writes several lines for each connection.
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("transitions").setLevel(logging.ERROR)
+    try:
+        asyncio.run(serve(parse(sys.argv[1:])))
+    except (AMQTTError, OSError) as error:
+        print(f"embedded broker: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
