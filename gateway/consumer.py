@@ -1,0 +1,245 @@
+"""From the bus to the vehicles' state: presence, status, reported configuration, answers."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+import core.jobs
+import core.log
+from core.bus import Bus, Message, Subscription
+from core.bus.batches import batches, commit
+from core.clock import Clock
+from core.contracts.bus import (
+    Answer,
+    EventType,
+    PresenceMessage,
+    ReportedConfig,
+    Unusable,
+    VehicleEvent,
+    VehicleStatus,
+    check_time,
+    decode,
+    fits_digest,
+)
+from core.contracts.jobs import LinkConfirmed
+from core.contracts.topics import UPWARD, Topic, filter_of, parse_topic
+from core.db import Connection, Database, is_content_error
+from gateway import metrics, state
+from gateway.registry import QUERIES
+from gateway.settings import GatewaySettings, PresenceSettings
+from gateway.state import VehicleState
+
+log = core.log.get(__name__)
+
+GROUP = "gateway"
+Body = Answer | PresenceMessage | ReportedConfig | VehicleEvent | VehicleStatus
+_KINDS: dict[Topic, type[Body]] = {
+    Topic.ANSWER: Answer,
+    Topic.CONFIG: ReportedConfig,
+    Topic.STATUS: VehicleStatus,
+    Topic.EVENT: VehicleEvent,
+    Topic.PRESENCE: PresenceMessage,
+}
+
+
+def subscriptions(prefix: str) -> list[Subscription]:
+    """Everything vehicles say, shared among the gateways; telemetry only as a sign of life."""
+    return [Subscription(filter_of(prefix, topic), GROUP) for topic in sorted(UPWARD)]
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One message as read; without ``body`` it is telemetry, or cannot be used (``refusal``)."""
+
+    message: Message
+    vin: str = ""
+    body: Body | None = None
+    refusal: str | None = None
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What a committed part is counted as: nothing is counted that is rolled back."""
+
+    unknown: int = 0
+    flaps: int = 0
+    bad_digests: int = 0
+    other_models: int = 0
+
+
+class Consumer:
+    """Follows what vehicles say; one for each connection to the bus."""
+
+    def __init__(
+        self,
+        database: Database,
+        bus: Bus,
+        *,
+        prefix: str,
+        settings: GatewaySettings,
+        presence: PresenceSettings,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._bus = bus
+        self._prefix = prefix
+        self._settings = settings
+        self._presence = presence
+        self._clock = clock
+        self._seen: dict[str, float] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Follow until ``stop``, then what has been received."""
+        async for batch in batches(
+            self._bus,
+            stop,
+            convert=self._read,
+            weigh=lambda _item: 1,
+            most=self._settings.batch_messages,
+            wait_s=self._settings.batch_wait_s,
+            drain_s=self._settings.drain_s,
+        ):
+            try:
+                await self._follow(batch, stop)
+            except Exception:
+                if not stop.is_set():
+                    raise
+                # Not acknowledged: the broker keeps it for the next start.
+                log.exception("stopping with a batch that could not be stored")
+                return
+
+    async def _follow(self, batch: Sequence[Received], stop: asyncio.Event) -> None:
+        async for part, tally in commit(
+            batch,
+            self._write,
+            stop,
+            is_content_error=is_content_error,
+            refuse=lambda item, _error: replace(item, body=None, refusal="UNSTORABLE"),
+        ):
+            for item in part:
+                self._bus.ack(item.message)
+                metrics.MESSAGES.labels(item.message.topic.rpartition("/")[2]).inc()
+                if item.refusal is not None:
+                    metrics.UNUSABLE.labels(item.refusal).inc()
+            metrics.UNUSABLE.labels("UNKNOWN_VIN").inc(tally.unknown)
+            metrics.FLAPS.inc(tally.flaps)
+            metrics.REPORT_MISMATCHES.labels("digest").inc(tally.bad_digests)
+            metrics.REPORT_MISMATCHES.labels("model").inc(tally.other_models)
+
+    def _read(self, message: Message) -> Received:
+        named = parse_topic(self._prefix, message.topic)
+        if named is None:
+            return Received(message, refusal="BAD_TOPIC")
+        vin, topic = named
+        kind = _KINDS.get(topic)
+        if kind is None:
+            return Received(message, vin)
+        try:
+            body = decode(kind, message.payload)
+            check_time(body.at, self._clock.now())
+        except Unusable as unusable:
+            return Received(message, vin, refusal=unusable.code)
+        return Received(message, vin, body)
+
+    async def _write(self, batch: Sequence[Received]) -> _Tally:
+        tally = _Tally()
+        # Only a sign of life, and one written a moment ago: no reason to go to the database.
+        news = [item for item in batch if item.vin and (item.body or self._is_sign_of_life(item))]
+        if not news:
+            return tally
+        now = self._clock.now()
+        async with self._database.transaction() as conn:
+            rows = await conn.all(
+                VehicleState, QUERIES["states"], {"vins": sorted({item.vin for item in news})}
+            )
+            before = {row.vin: row for row in rows}
+            after = dict(before)
+            for item in news:
+                if item.vin not in after:
+                    tally.unknown += 1
+                    continue
+                after[item.vin] = await self._apply(conn, after[item.vin], item, now, tally)
+            await _save(conn, before, after)
+        moment = time.monotonic()
+        self._seen.update((vin, moment) for vin in after)
+        return tally
+
+    def _is_sign_of_life(self, item: Received) -> bool:
+        """Whether the message says that its vehicle lives, and the last such is some time ago.
+
+        A retained message says what was, and a refused one need not come from its vehicle.
+        """
+        last = self._seen.get(item.vin)
+        recent = last is not None and time.monotonic() - last < self._settings.seen_every_s
+        return item.refusal is None and not item.message.retain and not recent
+
+    async def _apply(
+        self,
+        conn: Connection,
+        vehicle: VehicleState,
+        item: Received,
+        now: datetime,
+        tally: _Tally,
+    ) -> VehicleState:
+        limited_below = self._presence.limited_below
+        body = item.body
+        if isinstance(body, PresenceMessage):
+            followed = state.follow_presence(vehicle, body, now, limited_below)
+            tally.flaps += state.is_flap(vehicle, followed, now, self._presence.flap_s)
+            return followed
+        if isinstance(body, VehicleStatus):
+            vehicle = state.follow_status(vehicle, body, now, limited_below)
+        elif isinstance(body, ReportedConfig):
+            tally.bad_digests += not fits_digest(body)
+            tally.other_models += body.model != vehicle.model
+            vehicle = state.follow_config(vehicle, body)
+        elif isinstance(body, Answer):
+            await _save_answer(conn, item.vin, body)
+        elif isinstance(body, VehicleEvent) and body.type is EventType.LINK_CONFIRMED:
+            await core.jobs.defer(conn, LinkConfirmed(item.vin, body.event_id, body.at, body.code))
+        if item.message.retain:
+            return vehicle
+        return state.seen(vehicle, now, limited_below)
+
+
+async def _save(
+    conn: Connection, before: dict[str, VehicleState], after: dict[str, VehicleState]
+) -> None:
+    changed = [after[vin] for vin in before if after[vin] != before[vin]]
+    if changed:
+        await conn.execute_many(QUERIES["save_state"], [_columns(vehicle) for vehicle in changed])
+    upgraded = [
+        {"vin": vehicle.vin, "firmware": vehicle.firmware}
+        for vehicle in changed
+        if vehicle.firmware != before[vehicle.vin].firmware
+    ]
+    if upgraded:
+        await conn.execute_many(QUERIES["save_firmware"], upgraded)
+
+
+def _columns(vehicle: VehicleState) -> dict[str, Any]:
+    columns = asdict(vehicle)
+    for name in ("new_status", "new_values"):
+        if columns[name] is not None:
+            columns[name] = Jsonb(columns[name])
+    return columns
+
+
+async def _save_answer(conn: Connection, vin: str, answer: Answer) -> None:
+    if answer.command_id is None:
+        return  # the vehicle could not read which command: the log has no row to put it at
+    await conn.execute(
+        QUERIES["save_answer"],
+        {
+            "vin": vin,
+            "command_id": answer.command_id,
+            "result": answer.result.value,
+            "reason": None if answer.reason is None else answer.reason.value,
+            "at": answer.at,
+        },
+    )

@@ -1,0 +1,19 @@
+"""Prometheus metrics of the gateway."""
+
+from prometheus_client import Counter, Gauge
+
+VEHICLES = Gauge("caas_gateway_vehicles", "Enrolled vehicles by presence", ["presence"])
+MESSAGES = Counter("caas_gateway_messages", "Messages taken in, by kind", ["kind"])
+UNUSABLE = Counter(
+    "caas_gateway_unusable", "Messages that could not be used, by reason", ["reason"]
+)
+FLAPS = Counter("caas_gateway_presence_flaps", "Sessions that began right after a presence change")
+SILENCED = Counter("caas_gateway_presence_silenced", "Vehicles set OFFLINE for their silence")
+REPORT_MISMATCHES = Counter(
+    "caas_gateway_report_mismatches",
+    "Reported configurations that contradict themselves (digest) or the registry (model)",
+    ["what"],
+)
+PASSWORD_WRITES = Counter(
+    "caas_gateway_password_file_writes", "Times the broker's password file was written"
+)
