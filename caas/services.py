@@ -1,0 +1,99 @@
+"""Which services there are, where each one starts, and every settings group they read."""
+
+import asyncio
+import importlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import cast
+
+import core.log
+from core.errors import DomainError, Invalid
+from core.ops import stop_on_signals
+from core.settings import LogSettings, SettingsGroup, check_unknown, load
+
+Run = Callable[[asyncio.Event], Awaitable[None]]
+
+# Rooms are imported only when their service runs: `caas --help` must not wait for them.
+_SETTINGS_MODULES = (
+    "core.settings",
+    "caas.settings",
+    "gateway.settings",
+    "ota_engine.settings",
+    "telemetry.settings",
+    "api.settings",
+    "vehicle_sim.settings",
+    "partner_sims.settings",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A process of the platform; ``entry`` is ``module:coroutine function`` of the stop event."""
+
+    name: str
+    about: str
+    entry: str
+
+
+SERVICES = {
+    service.name: service
+    for service in (
+        Service("gateway", "vehicle registry, presence, command keys", "gateway.main:run"),
+        Service("ota-engine", "delivers what was bought, or sees to it that nobody pays",
+                "ota_engine.main:run"),
+        Service("telemetry", "stores status, health and telemetry", "telemetry.main:run"),
+        Service("api", "the REST API", "api.main:run_api"),
+        Service("worker", "the API's deferred work: orders, payments, notices",
+                "api.main:run_worker"),
+        Service("partner-sims", "factory, payment gateway, VSS, authorities and mail, simulated",
+                "partner_sims.main:run"),
+        Service("sim", "a fleet of simulated vehicles", "vehicle_sim.main:run"),
+    )
+}  # fmt: skip
+
+
+def find(name: str) -> Service:
+    """The service of that name, or Invalid with the names there are."""
+    try:
+        return SERVICES[name]
+    except KeyError:
+        known = ", ".join(SERVICES)
+        raise Invalid("UNKNOWN_SERVICE", f"no service {name!r}; there are {known}") from None
+
+
+def settings_groups() -> list[type[SettingsGroup]]:
+    """Every settings group of the platform."""
+    for module in _SETTINGS_MODULES:
+        importlib.import_module(module)
+    found: list[type[SettingsGroup]] = []
+    waiting = list(SettingsGroup.__subclasses__())
+    while waiting:
+        group = waiting.pop(0)
+        found.append(group)
+        waiting.extend(group.__subclasses__())
+    return sorted(found, key=lambda group: group.model_config.get("env_prefix", ""))
+
+
+def run_service(service: Service) -> None:
+    """Run a service until SIGTERM or SIGINT; SettingsError before anything starts."""
+    check_unknown(settings_groups())
+    core.log.configure(service.name, load(LogSettings))
+    module, _, name = service.entry.partition(":")
+    run = cast("Run", getattr(importlib.import_module(module), name))
+    asyncio.run(_run(run))
+
+
+async def _run(run: Run) -> None:
+    try:
+        await run(stop_on_signals())
+    except* DomainError as refusals:
+        refused = refusals
+    else:
+        return
+    # One refusal ends a service, and a person is to read a line and not a group of tracebacks.
+    raise _first(refused) from None
+
+
+def _first(group: BaseExceptionGroup[DomainError]) -> DomainError:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
