@@ -72,14 +72,16 @@ class Scene:
         )
         return answer["payment_token"]
 
-    async def mail(self, subject: str, *, within_s: float = 30.0) -> dict[str, Any]:
-        """The customer's e-mail whose subject has this text."""
+    async def mail(
+        self, subject: str, *, containing: str = "", within_s: float = 30.0
+    ) -> dict[str, Any]:
+        """The customer's newest e-mail whose subject and text have these."""
 
         async def read() -> list[dict[str, Any]]:
             answer = await self.partners.get(
                 "/mail/messages", to=self.customer_mail, subject=subject
             )
-            return answer["messages"]
+            return [mail for mail in answer["messages"] if containing in mail["text"]]
 
         found = await wait_for(f"an e-mail about {subject!r}", read, bool, within_s=within_s)
         return found[0]

@@ -87,9 +87,10 @@ async def refuse_and_not_charge(scene: Scene) -> None:
     timeline.check(
         "VOID" in ledger and "CAPTURE" not in ledger, "the hold is released, nothing taken", ledger
     )
-    mail = await scene.mail("not charged")
+    # A plan's option that the car refuses as well has a mail and a ticket of its own.
+    mail = await scene.mail("not charged", containing=seen["ticketNumber"])
     timeline.check(
-        seen["ticketNumber"] in mail["text"], "the customer's e-mail says so, with the ticket"
+        "not charged" in mail["text"], "the customer's e-mail says so, with the ticket"
     )
     tickets = await scene.support.get("/api/v1/support/tickets", vin=scene.vin)
     mine = [t for t in tickets["tickets"] if t["activationId"] == activation_id]
