@@ -89,9 +89,7 @@ async def refuse_and_not_charge(scene: Scene) -> None:
     )
     # A plan's option that the car refuses as well has a mail and a ticket of its own.
     mail = await scene.mail("not charged", containing=seen["ticketNumber"])
-    timeline.check(
-        "not charged" in mail["text"], "the customer's e-mail says so, with the ticket"
-    )
+    timeline.check("not charged" in mail["text"], "the customer's e-mail says so, with the ticket")
     tickets = await scene.support.get("/api/v1/support/tickets", vin=scene.vin)
     mine = [t for t in tickets["tickets"] if t["activationId"] == activation_id]
     timeline.check(len(mine) == 1, "support sees exactly one ticket", tickets)
