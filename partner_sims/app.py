@@ -116,6 +116,16 @@ def _add_operations(app: FastAPI, metrics: CollectorRegistry) -> None:
                 raise PartnerError(404, "WEBHOOK_NOT_FOUND", "no such webhook")
         return {"webhook_id": webhook_id}
 
+    async def forget_pending(sims: SimsDep) -> dict[str, int]:
+        """Nothing that was to come comes any more: no settlement, no step, no webhook.
+
+        What the partners have promised stays promised: a transaction whose settlement is
+        forgotten is never settled.
+        """
+        with sims.store.transaction():
+            timers = sims.due.forget()
+        return {"timers": timers, "webhooks": await sims.outbox.forget()}
+
     async def index() -> HTMLResponse:
         """What there is."""
         return HTMLResponse(_INDEX)
@@ -126,6 +136,7 @@ def _add_operations(app: FastAPI, metrics: CollectorRegistry) -> None:
     app.add_api_route(
         "/webhooks/{webhook_id}/resend", resend_webhook, methods=["POST"], tags=["webhooks"]
     )
+    app.add_api_route("/pending", forget_pending, methods=["DELETE"], tags=["operations"])
     app.add_api_route("/", index, include_in_schema=False)
 
 

@@ -42,6 +42,10 @@ class DueWork:
         self._store.run("due_put", kind=kind, key=key, due_at=self._now() + delay_s)
         self._woken.set()
 
+    def forget(self) -> int:
+        """Drop everything that is to come, inside the caller's transaction; the number."""
+        return self._store.run("due_forget")
+
     def run_due(self) -> int:
         """Do everything whose time has come; the number of items taken."""
         items = self._store.all(DueItem, "due_list", now=self._now())

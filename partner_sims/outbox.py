@@ -49,6 +49,8 @@ class Outbox:
         self._settings = settings
         self._sent = sent
         self._woken = asyncio.Event()
+        # Held while a round of deliveries is under way.
+        self._delivering = asyncio.Lock()
 
     def put(
         self,
@@ -79,6 +81,12 @@ class Outbox:
         self._woken.set()
         return changed > 0
 
+    async def forget(self) -> int:
+        """Give up every webhook that waits; the number. None is under way when this returns."""
+        async with self._delivering:
+            with self._store.transaction():
+                return self._store.run("webhook_forget")
+
     def list(self, state: str | None = None) -> list[Webhook]:
         """The newest 500 webhooks, newest first."""
         return self._store.all(Webhook, "webhook_list", state=state)
@@ -91,8 +99,9 @@ class Outbox:
         ) as client:
             while True:
                 self._woken.clear()
-                due = self._store.all(Webhook, "webhook_due", now=self._now())
-                await asyncio.gather(*(self._deliver(client, webhook) for webhook in due))
+                async with self._delivering:
+                    due = self._store.all(Webhook, "webhook_due", now=self._now())
+                    await asyncio.gather(*(self._deliver(client, webhook) for webhook in due))
                 if due:
                     continue
                 try:

@@ -42,6 +42,13 @@ DELETE FROM due_work WHERE kind = :kind AND key = :key;
 INSERT INTO webhooks (webhook_id, partner, path, body, event_at, state, next_at)
 VALUES (:webhook_id, :partner, :path, :body, :event_at, 'PENDING', :next_at);
 
+-- name: due_forget
+DELETE FROM due_work;
+
+-- name: webhook_forget
+UPDATE webhooks SET state = 'FAILED', next_at = NULL, last_answer = 'forgotten'
+WHERE state = 'PENDING';
+
 -- name: webhook_due
 SELECT * FROM webhooks WHERE next_at <= :now ORDER BY next_at, webhook_id LIMIT 16;
 

@@ -192,3 +192,29 @@ def test_a_bad_setting_stops_it_with_a_clear_line(shared: Partners, tmp_path: Pa
     assert taken.returncode == 1
     assert "PORT_TAKEN" in taken.stderr
     assert "Traceback" not in taken.stderr
+
+
+def test_what_was_to_come_can_be_forgotten(start: Start, platform: Platform) -> None:
+    partners = start(SETTLE_DELAY_S="0", REFUND_DELAY_S="600", WEBHOOK_RETRY_DELAYS_S="[600]")
+    platform.status = 500
+    body = payment(token(partners), "tried")
+    headers = partners.bearer("PAYMENT")
+    tried = partners.http.post("/payments/transactions", json=body, headers=headers).json()
+    wait_for(lambda: platform.of("/webhooks/settlement"))
+    paid_by = tried["transaction_id"]
+    refund = {"originalTransactionId": paid_by, "amount_minor": 100}
+    answer = partners.http.post(
+        f"/payments/transactions/{paid_by}/refund", json=refund, headers=headers
+    )
+    assert answer.is_success, answer.text
+    assert partners.http.delete("/pending").json() == {"timers": 1, "webhooks": 1}
+    assert partners.http.delete("/pending").json() == {"timers": 0, "webhooks": 0}
+
+    platform.status = 200
+    body = payment(token(partners), "later")
+    later = partners.http.post("/payments/transactions", json=body, headers=headers).json()
+    wait_for(lambda: platform.accepted("/webhooks/settlement"))
+    paid = [notice["paymentId"] for notice in platform.accepted("/webhooks/settlement")]
+    assert paid == [later["transaction_id"]]
+    (failed,) = partners.http.get("/webhooks?state=FAILED").json()["webhooks"]
+    assert failed["last_answer"] == "forgotten"
