@@ -2,21 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from psycopg.types.json import Jsonb
 
-import core.jobs
 import core.log
 from core.bus import Bus, Message, Subscription
 from core.bus.batches import batches, commit
 from core.clock import Clock
 from core.contracts.bus import (
     Answer,
-    EventType,
     PresenceMessage,
     ReportedConfig,
     Unusable,
@@ -26,18 +24,17 @@ from core.contracts.bus import (
     decode,
     fits_digest,
 )
-from core.contracts.jobs import LinkConfirmed
 from core.contracts.topics import UPWARD, Topic, filter_of, parse_topic
-from core.db import Connection, Database, is_content_error
+from core.db import Connection, Database, is_content_error, load_queries
 from gateway import metrics, state
-from gateway.registry import QUERIES
+from gateway.parts import Body, Followed, Follower
 from gateway.settings import GatewaySettings, PresenceSettings
 from gateway.state import VehicleState
 
 log = core.log.get(__name__)
 
+QUERIES = load_queries("gateway")
 GROUP = "gateway"
-Body = Answer | PresenceMessage | ReportedConfig | VehicleEvent | VehicleStatus
 _KINDS: dict[Topic, type[Body]] = {
     Topic.ANSWER: Answer,
     Topic.CONFIG: ReportedConfig,
@@ -67,9 +64,9 @@ class _Tally:
     """What a committed part is counted as: nothing is counted that is rolled back."""
 
     unknown: int = 0
-    flaps: int = 0
     bad_digests: int = 0
     other_models: int = 0
+    on_commit: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
 
 
 class Consumer:
@@ -84,6 +81,7 @@ class Consumer:
         settings: GatewaySettings,
         presence: PresenceSettings,
         clock: Clock,
+        followers: Sequence[Follower] = (),
     ) -> None:
         self._database = database
         self._bus = bus
@@ -91,6 +89,7 @@ class Consumer:
         self._settings = settings
         self._presence = presence
         self._clock = clock
+        self._followers = followers
         self._seen: dict[str, float] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -127,9 +126,10 @@ class Consumer:
                 if item.refusal is not None:
                     metrics.UNUSABLE.labels(item.refusal).inc()
             metrics.UNUSABLE.labels("UNKNOWN_VIN").inc(tally.unknown)
-            metrics.FLAPS.inc(tally.flaps)
             metrics.REPORT_MISMATCHES.labels("digest").inc(tally.bad_digests)
             metrics.REPORT_MISMATCHES.labels("model").inc(tally.other_models)
+            for count in tally.on_commit:
+                count()
 
     def _read(self, message: Message) -> Received:
         named = parse_topic(self._prefix, message.topic)
@@ -163,7 +163,20 @@ class Consumer:
                 if item.vin not in after:
                     tally.unknown += 1
                     continue
-                after[item.vin] = await self._apply(conn, after[item.vin], item, now, tally)
+                known = after[item.vin]
+                after[item.vin] = self._apply(known, item, now, tally)
+                if item.body is not None:
+                    followed = Followed(
+                        item.vin,
+                        item.body,
+                        item.message.retain,
+                        known,
+                        after[item.vin],
+                        now,
+                        tally.on_commit,
+                    )
+                    for follow in self._followers:
+                        await follow(conn, followed)
             await _save(conn, before, after)
         moment = time.monotonic()
         self._seen.update((vin, moment) for vin in after)
@@ -178,30 +191,19 @@ class Consumer:
         recent = last is not None and time.monotonic() - last < self._settings.seen_every_s
         return item.refusal is None and not item.message.retain and not recent
 
-    async def _apply(
-        self,
-        conn: Connection,
-        vehicle: VehicleState,
-        item: Received,
-        now: datetime,
-        tally: _Tally,
+    def _apply(
+        self, vehicle: VehicleState, item: Received, now: datetime, tally: _Tally
     ) -> VehicleState:
         limited_below = self._presence.limited_below
         body = item.body
         if isinstance(body, PresenceMessage):
-            followed = state.follow_presence(vehicle, body, now, limited_below)
-            tally.flaps += state.is_flap(vehicle, followed, now, self._presence.flap_s)
-            return followed
+            return state.follow_presence(vehicle, body, now, limited_below)
         if isinstance(body, VehicleStatus):
             vehicle = state.follow_status(vehicle, body, now, limited_below)
         elif isinstance(body, ReportedConfig):
             tally.bad_digests += not fits_digest(body)
             tally.other_models += body.model != vehicle.model
             vehicle = state.follow_config(vehicle, body)
-        elif isinstance(body, Answer):
-            await _save_answer(conn, item.vin, body)
-        elif isinstance(body, VehicleEvent) and body.type is EventType.LINK_CONFIRMED:
-            await core.jobs.defer(conn, LinkConfirmed(item.vin, body.event_id, body.at, body.code))
         if item.message.retain:
             return vehicle
         return state.seen(vehicle, now, limited_below)
@@ -228,18 +230,3 @@ def _columns(vehicle: VehicleState) -> dict[str, Any]:
         if columns[name] is not None:
             columns[name] = Jsonb(columns[name])
     return columns
-
-
-async def _save_answer(conn: Connection, vin: str, answer: Answer) -> None:
-    if answer.command_id is None:
-        return  # the vehicle could not read which command: the log has no row to put it at
-    await conn.execute(
-        QUERIES["save_answer"],
-        {
-            "vin": vin,
-            "command_id": answer.command_id,
-            "result": answer.result.value,
-            "reason": None if answer.reason is None else answer.reason.value,
-            "at": answer.at,
-        },
-    )

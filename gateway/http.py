@@ -1,9 +1,9 @@
 """What the gateway serves over HTTP: health, metrics and the public command keys (BUS, Command)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
@@ -15,10 +15,14 @@ KEYS_PATH = "/.well-known/caas-command-keys.json"
 _KEYS_MAX_AGE_S = 300
 
 
-def make_app(keys_file: Path, checks: Mapping[str, HealthCheck]) -> FastAPI:
+def make_app(
+    keys_file: Path, checks: Mapping[str, HealthCheck], routers: Sequence[APIRouter] = ()
+) -> FastAPI:
     """The application. The keys are read at each request, so a rotation needs no restart."""
     app = FastAPI(title="CaaS gateway", docs_url=None, redoc_url=None, openapi_url=None)
     add_ops_routes(app, "gateway", checks)
+    for router in routers:
+        app.include_router(router)
 
     @app.get(KEYS_PATH)
     async def command_keys() -> JSONResponse:  # pyright: ignore[reportUnusedFunction] - a route

@@ -1,13 +1,12 @@
-"""The gateway service: registry, password file, presence, command keys."""
+"""The gateway service: its parts around one database, one bus and one HTTP server."""
 
 import asyncio
+from collections.abc import Sequence
 
-import core.log
 from core.bus import Bus
 from core.bus.open import open_bus
 from core.bus.start import BusHolder, start_bus
-from core.clock import Clock, SystemClock
-from core.contracts.jobs import EnrollVehicle
+from core.clock import SystemClock
 from core.db import Database
 from core.jobs import JobWorker
 from core.ops import HttpServer
@@ -19,88 +18,65 @@ from core.settings import (
     SigningSettings,
     load,
 )
+from gateway import links
+from gateway.commands import part as commands
 from gateway.consumer import Consumer, subscriptions
 from gateway.http import make_app
-from gateway.passwords import keep_password_file
-from gateway.registry import enroll
-from gateway.scan import keep_scanning
+from gateway.parts import Gateway, Part
+from gateway.presence import part as presence
+from gateway.registry import part as registry
 from gateway.settings import GatewaySettings, PresenceSettings
 
-log = core.log.get(__name__)
+
+def parts(gateway: Gateway, settings: GatewaySettings, silence: PresenceSettings) -> list[Part]:
+    """Every concern of the gateway; followers run in this order."""
+    return [
+        registry.part(gateway, settings),
+        presence.part(gateway, settings, silence),
+        commands.part(gateway),
+        links.part(gateway),
+    ]
 
 
 async def run(stop: asyncio.Event) -> None:
     """Run the service until ``stop``."""
-    settings, presence = load(GatewaySettings), load(PresenceSettings)
-    bus_settings, ops, clock = load(BusSettings), load(OpsSettings), SystemClock()
-    signing, jobs = load(SigningSettings), load(JobSettings)
+    settings, silence = load(GatewaySettings), load(PresenceSettings)
+    ops, jobs = load(OpsSettings), load(JobSettings)
     database = Database(load(DatabaseSettings), role="caas_gateway", service="caas-gateway")
+    gateway = Gateway(
+        database, SystemClock(), BusHolder(), load(BusSettings), load(SigningSettings)
+    )
+    made = parts(gateway, settings, silence)
     # Not waited for: whatever needs the database waits for it, and the health page says so.
     await database.pool.open(wait=False)
-    holder = BusHolder()
-    app = make_app(signing.keys_file, {"database": database.ping, "bus": holder.check})
-    worker = JobWorker(database, "gateway", {EnrollVehicle: _enroller(database)}, jobs)
+    app = make_app(
+        gateway.signing.keys_file,
+        {"database": database.ping, "bus": gateway.bus.check},
+        [router for part in made for router in part.routers],
+    )
+    handlers = {kind: handler for part in made for kind, handler in part.jobs.items()}
+    worker = JobWorker(database, "gateway", handlers, jobs)
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(HttpServer(app, ops.host, ops.port).run(stop))
-            group.create_task(_keep_passwords(database, settings, stop))
             group.create_task(worker.run(stop))
-            group.create_task(keep_scanning(database, presence, clock, settings.scan_every_s, stop))
-            group.create_task(
-                _consume(database, bus_settings, settings, presence, clock, holder, stop)
-            )
+            for part in made:
+                for loop in part.loops:
+                    group.create_task(loop(stop))
+            group.create_task(_consume(gateway, settings, silence, made, stop))
     finally:
         await database.close()
 
 
-def _enroller(database: Database):
-    async def enroll_vehicle(job: EnrollVehicle) -> None:
-        # Nobody is there to be shown a secret: `caas vehicles rotate` makes one.
-        async with database.transaction() as conn:
-            await enroll(
-                conn,
-                vin=job.vin,
-                model=job.model,
-                firmware=job.firmware,
-                transport=job.transport,
-                credential=False,
-            )
-
-    return enroll_vehicle
-
-
-async def _keep_passwords(
-    database: Database, settings: GatewaySettings, stop: asyncio.Event
-) -> None:
-    if settings.password_file is None:
-        log.info("no password file to write: CAAS_GATEWAY_PASSWORD_FILE is not set")
-        return
-    keeping = asyncio.create_task(
-        keep_password_file(
-            database,
-            settings.password_file,
-            settings.accounts_file,
-            settings.password_recheck_s,
-        )
-    )
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({keeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    keeping.cancel()
-    await asyncio.wait({keeping})
-    if not keeping.cancelled():
-        keeping.result()
-
-
 async def _consume(
-    database: Database,
-    bus_settings: BusSettings,
+    gateway: Gateway,
     settings: GatewaySettings,
-    presence: PresenceSettings,
-    clock: Clock,
-    holder: BusHolder,
+    silence: PresenceSettings,
+    made: Sequence[Part],
     stop: asyncio.Event,
 ) -> None:
+    bus_settings = gateway.bus_settings
+
     def make() -> Bus:
         return open_bus(
             bus_settings,
@@ -108,16 +84,17 @@ async def _consume(
             subscriptions=subscriptions(bus_settings.prefix),
         )
 
-    bus = await start_bus(make, stop, holder)
+    bus = await start_bus(make, stop, gateway.bus)
     if bus is None:
         return
     consumer = Consumer(
-        database,
+        gateway.database,
         bus,
         prefix=bus_settings.prefix,
         settings=settings,
-        presence=presence,
-        clock=clock,
+        presence=silence,
+        clock=gateway.clock,
+        followers=[follower for part in made for follower in part.followers],
     )
     try:
         await consumer.run(stop)

@@ -11,8 +11,8 @@ from core.clock import SystemClock
 from core.db import Connection, Database, load_queries
 from core.keys import new_keys_file
 from core.settings import DatabaseSettings, load
-from gateway.passwords import read_credentials, write_password_file
 from gateway.registry import enroll
+from gateway.registry.passwords import read_credentials, write_password_file
 
 QUERIES = load_queries("caas")
 

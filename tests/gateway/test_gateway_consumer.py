@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from core.bus.memory import MemoryBroker, MemoryBus
+from core.bus.start import BusHolder
 from core.clock import ManualClock
 from core.contracts.bus import (
     Answer,
@@ -28,10 +29,12 @@ from core.contracts.bus import (
     encode,
 )
 from core.db import Database
-from core.settings import load
+from core.settings import BusSettings, SigningSettings, load
 from gateway import metrics, registry
 from gateway.consumer import Consumer, subscriptions
-from gateway.scan import scan
+from gateway.main import parts
+from gateway.parts import Gateway
+from gateway.presence.scan import scan
 from gateway.settings import GatewaySettings, PresenceSettings
 from tests.gateway.conftest import DEADLINE_S, OTHER_VIN, PREFIX, VIN, eventually
 
@@ -105,6 +108,9 @@ async def world(room: Database) -> AsyncIterator[World]:
     world = World(room, broker, vehicle)
     await vehicle.start()
     await bus.start()
+    holder = BusHolder()
+    gateway = Gateway(room, world.clock, holder, load(BusSettings), load(SigningSettings))
+    made = parts(gateway, load(GatewaySettings), world.presence)
     consumer = Consumer(
         room,
         bus,
@@ -112,6 +118,7 @@ async def world(room: Database) -> AsyncIterator[World]:
         settings=load(GatewaySettings, seen_every_s=0.0),
         presence=world.presence,
         clock=world.clock,
+        followers=[follower for part in made for follower in part.followers],
     )
     stop = asyncio.Event()
     running = asyncio.create_task(consumer.run(stop))

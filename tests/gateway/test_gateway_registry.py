@@ -10,7 +10,7 @@ from core.db import Database
 from core.errors import Conflict, Invalid, NotFound, SettingsError
 from core.passwords import PasswordFile, verify_password
 from gateway import registry
-from gateway.passwords import keep_password_file, read_accounts, sync_password_file
+from gateway.registry.passwords import keep_password_file, read_accounts, sync_password_file
 from tests.gateway.conftest import OTHER_VIN, VIN, eventually
 
 

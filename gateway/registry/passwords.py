@@ -16,7 +16,7 @@ from core.db.pool import connect
 from core.errors import DomainError, SettingsError
 from core.passwords import PasswordFile, hash_password, verify_password
 from gateway.metrics import PASSWORD_WRITES
-from gateway.registry import QUERIES
+from gateway.registry.service import QUERIES
 
 log = core.log.get(__name__)
 

@@ -10,7 +10,7 @@ from core.errors import Conflict, Invalid, NotFound
 from core.ids import parse_vin
 from core.passwords import hash_password
 
-QUERIES = load_queries("gateway")
+QUERIES = load_queries("gateway.registry")
 
 SECRET_BYTES = 24
 TRANSPORTS = ("mqtt", "iot_api")

@@ -8,13 +8,13 @@ from datetime import timedelta
 import core.log
 from core.clock import Clock
 from core.contracts.bus import Presence
-from core.db import Database
+from core.db import Database, load_queries
 from core.errors import DomainError
 from gateway import metrics
-from gateway.registry import QUERIES
 from gateway.settings import PresenceSettings
 
 log = core.log.get(__name__)
+QUERIES = load_queries("gateway.presence")
 
 
 @dataclass(frozen=True, slots=True)

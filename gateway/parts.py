@@ -1,0 +1,71 @@
+"""What a concern of the gateway brings along, and what it is given; ``main`` composes them."""
+
+from asyncio import Event
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from fastapi import APIRouter
+
+from core.bus.start import BusHolder
+from core.clock import Clock
+from core.contracts.bus import (
+    Answer,
+    PresenceMessage,
+    ReportedConfig,
+    VehicleEvent,
+    VehicleStatus,
+)
+from core.contracts.jobs import Job
+from core.db import Connection, Database
+from core.jobs import Handler
+from core.settings import BusSettings, SigningSettings
+from gateway.state import VehicleState
+
+Body = Answer | PresenceMessage | ReportedConfig | VehicleEvent | VehicleStatus
+Loop = Callable[[Event], Coroutine[Any, Any, None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """What every part shares. The bus is there once it is connected: ``bus.bus``."""
+
+    database: Database
+    clock: Clock
+    bus: BusHolder
+    bus_settings: BusSettings
+    signing: SigningSettings
+
+
+@dataclass(slots=True)
+class Followed:
+    """A usable message of an enrolled vehicle, inside the transaction that follows it.
+
+    ``before`` and ``after``: the vehicle's state around it. ``on_commit``: called once the
+    transaction is committed, never where it is rolled back; the place to count.
+    """
+
+    vin: str
+    body: Body
+    retained: bool
+    before: VehicleState
+    after: VehicleState
+    now: datetime
+    on_commit: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
+
+
+class Follower(Protocol):
+    """Does its part about each message, in the order of arrival and in the batch's transaction."""
+
+    async def __call__(self, conn: Connection, followed: Followed) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One concern: its deferred jobs, routes, loops (each until the event) and followers."""
+
+    jobs: Mapping[type[Job], Handler] = field(default_factory=dict[type[Job], Handler])
+    routers: Sequence[APIRouter] = ()
+    loops: Sequence[Loop] = ()
+    followers: Sequence[Follower] = ()
