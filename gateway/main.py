@@ -33,7 +33,7 @@ def parts(gateway: Gateway, settings: GatewaySettings, silence: PresenceSettings
     return [
         registry.part(gateway, settings),
         presence.part(gateway, settings, silence),
-        commands.part(gateway),
+        commands.part(gateway, settings.checkpoint_every_s),
         links.part(gateway),
     ]
 

@@ -1,15 +1,36 @@
-"""The command log in the process: keeps each vehicle's last answer."""
+"""The command log in the process: keeps each vehicle's last answer, and makes checkpoints."""
 
+import asyncio
+import contextlib
+
+import core.log
 from core.contracts.bus import Answer
-from core.db import Connection, load_queries
+from core.db import Connection
+from core.errors import DomainError
+from gateway.commands.audit import QUERIES, checkpoint
 from gateway.parts import Followed, Gateway, Part
 
-QUERIES = load_queries("gateway.commands")
+log = core.log.get(__name__)
 
 
-def part(_gateway: Gateway) -> Part:
+def part(gateway: Gateway, checkpoint_every_s: float) -> Part:
     """The command log's part of the gateway."""
-    return Part(followers=(save_answer,))
+
+    async def keep_checkpoints(stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                async with gateway.database.transaction() as conn:
+                    number = await checkpoint(conn, gateway.clock)
+                if number is not None:
+                    log.info("command log checkpoint", number=number)
+            except DomainError as error:
+                log.warning("no checkpoint of the command log", error=str(error))
+            except Exception:
+                log.exception("no checkpoint of the command log")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), checkpoint_every_s)
+
+    return Part(loops=(keep_checkpoints,), followers=(save_answer,))
 
 
 async def save_answer(conn: Connection, followed: Followed) -> None:
