@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI
 
 from core.bus.start import BusHolder
 from core.clock import Clock
@@ -63,9 +63,13 @@ class Follower(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One concern: its deferred jobs, routes, loops (each until the event) and followers."""
+    """One concern: its deferred jobs, routes, applications (path → one), loops, followers.
+
+    A loop runs until the event is set.
+    """
 
     jobs: Mapping[type[Job], Handler] = field(default_factory=dict[type[Job], Handler])
     routers: Sequence[APIRouter] = ()
+    mounts: Mapping[str, FastAPI] = field(default_factory=dict[str, FastAPI])
     loops: Sequence[Loop] = ()
     followers: Sequence[Follower] = ()
