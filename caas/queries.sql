@@ -26,7 +26,7 @@ COPY public.bench_copy FROM STDIN (FORMAT binary);
 
 -- name: bench_admit
 SELECT command_id, seq FROM gateway.admit_commands_v1(
-    %(ids)s, %(vins)s, %(kinds)s, 'bench', %(services)s, %(contents)s, %(now)s, %(quota)s)
+    %(ids)s, %(vins)s, %(kinds)s, %(source)s, %(services)s, %(contents)s, %(now)s, %(quota)s)
 WHERE outcome = 'ADMITTED';
 
 -- name: bench_answered

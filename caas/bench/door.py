@@ -52,6 +52,8 @@ class Door:
     bus: Bus
     key: OKPKey
     prefix: str
+    quota: int = QUOTA
+    source: str = "bench"
 
     async def admit(self, vins: Sequence[str]) -> list[Command]:
         """A numbered and logged CONFIGURE for each, committed."""
@@ -68,7 +70,8 @@ class Door:
                     "services": [SERVICE] * len(vins),
                     "contents": [Jsonb(msgspec.to_builtins(d.values)) for d in drafts.values()],
                     "now": now,
-                    "quota": QUOTA,
+                    "quota": self.quota,
+                    "source": self.source,
                 },
             )
         return [msgspec.structs.replace(drafts[row.command_id], seq=row.seq) for row in rows]
