@@ -1,14 +1,24 @@
 -- The command log and its answers.
 
 -- name: save_answer
-INSERT INTO gateway.command_answer AS a (command_id, last_result, last_reason, answered_at)
-SELECT l.command_id, %(result)s, %(reason)s, %(at)s
-FROM gateway.command_log l
-WHERE l.command_id = %(command_id)s AND l.vin = %(vin)s
-ON CONFLICT (command_id) DO UPDATE SET
-    last_result = excluded.last_result, last_reason = excluded.last_reason,
-    answered_at = excluded.answered_at
-WHERE a.answered_at <= excluded.answered_at
+-- The command this answers, with its answer before; no row where it is none of this vehicle's.
+WITH command AS (
+    SELECT l.command_id, l.kind, l.admitted_at, a.last_result AS result_before
+    FROM gateway.command_log l LEFT JOIN gateway.command_answer a USING (command_id)
+    WHERE l.command_id = %(command_id)s AND l.vin = %(vin)s
+), saved AS (
+    INSERT INTO gateway.command_answer AS a (command_id, last_result, last_reason, answered_at)
+    SELECT command_id, %(result)s, %(reason)s, %(at)s FROM command
+    ON CONFLICT (command_id) DO UPDATE SET
+        last_result = excluded.last_result, last_reason = excluded.last_reason,
+        answered_at = excluded.answered_at
+    WHERE a.answered_at <= excluded.answered_at
+)
+SELECT kind, admitted_at, result_before FROM command
+
+-- name: command_of_report
+SELECT kind, admitted_at, NULL AS result_before FROM gateway.command_log
+WHERE vin = %(vin)s AND seq = %(seq)s
 
 -- name: checkpoint
 SELECT gateway.checkpoint_commands_v1(%(now)s)
