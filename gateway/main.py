@@ -102,6 +102,7 @@ async def _consume(
         presence=silence,
         clock=gateway.clock,
         followers=[follower for part in made for follower in part.followers],
+        batch_followers=[follower for part in made for follower in part.batch_followers],
     )
     try:
         await consumer.run(stop)

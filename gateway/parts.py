@@ -61,6 +61,12 @@ class Follower(Protocol):
     async def __call__(self, conn: Connection, followed: Followed) -> None: ...
 
 
+class BatchFollower(Protocol):
+    """Does its part about a whole batch at once, after the followers and in its transaction."""
+
+    async def __call__(self, conn: Connection, batch: Sequence[Followed]) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """One concern: its deferred jobs, routes, applications (path → one), loops, followers.
@@ -73,3 +79,4 @@ class Part:
     mounts: Mapping[str, FastAPI] = field(default_factory=dict[str, FastAPI])
     loops: Sequence[Loop] = ()
     followers: Sequence[Follower] = ()
+    batch_followers: Sequence[BatchFollower] = ()

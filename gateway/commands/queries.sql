@@ -1,24 +1,29 @@
 -- The command log and its answers.
 
--- name: save_answer
--- The command this answers, with its answer before; no row where it is none of this vehicle's.
+-- name: save_answers
+-- The commands answered, each with its answer before; no row for one of another vehicle's.
 WITH command AS (
-    SELECT l.command_id, l.kind, l.admitted_at, a.last_result AS result_before
-    FROM gateway.command_log l LEFT JOIN gateway.command_answer a USING (command_id)
-    WHERE l.command_id = %(command_id)s AND l.vin = %(vin)s
+    SELECT w.place, w.result, w.reason, w.at, l.command_id, l.kind, l.admitted_at,
+        a.last_result AS result_before
+    FROM unnest(%(ids)s::uuid[], %(vins)s::text[], %(results)s::text[], %(reasons)s::text[],
+            %(ats)s::timestamptz[])
+        WITH ORDINALITY AS w (command_id, vin, result, reason, at, place)
+    JOIN gateway.command_log l ON l.command_id = w.command_id AND l.vin = w.vin
+    LEFT JOIN gateway.command_answer a ON a.command_id = w.command_id
 ), saved AS (
     INSERT INTO gateway.command_answer AS a (command_id, last_result, last_reason, answered_at)
-    SELECT command_id, %(result)s, %(reason)s, %(at)s FROM command
+    SELECT command_id, result, reason, at FROM command
     ON CONFLICT (command_id) DO UPDATE SET
         last_result = excluded.last_result, last_reason = excluded.last_reason,
         answered_at = excluded.answered_at
     WHERE a.answered_at <= excluded.answered_at
 )
-SELECT kind, admitted_at, result_before FROM command
+SELECT (place - 1)::integer AS place, kind, admitted_at, result_before FROM command
 
--- name: command_of_report
-SELECT kind, admitted_at, NULL AS result_before FROM gateway.command_log
-WHERE vin = %(vin)s AND seq = %(seq)s
+-- name: commands_of_reports
+SELECT (w.place - 1)::integer AS place, l.kind, l.admitted_at, NULL AS result_before
+FROM unnest(%(vins)s::text[], %(seqs)s::bigint[]) WITH ORDINALITY AS w (vin, seq, place)
+JOIN gateway.command_log l ON l.vin = w.vin AND l.seq = w.seq
 
 -- name: checkpoint
 SELECT gateway.checkpoint_commands_v1(%(now)s)

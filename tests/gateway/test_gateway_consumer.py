@@ -120,6 +120,7 @@ async def world(room: Database) -> AsyncIterator[World]:
         presence=world.presence,
         clock=world.clock,
         followers=[follower for part in made for follower in part.followers],
+        batch_followers=[follower for part in made for follower in part.batch_followers],
     )
     stop = asyncio.Event()
     running = asyncio.create_task(consumer.run(stop))
@@ -199,6 +200,31 @@ async def test_answers_go_to_the_command_log(world: World) -> None:
     async with world.room.transaction() as conn:
         rows = await conn.dicts("SELECT last_result, last_reason FROM gateway.command_log_v1")
     assert rows == [{"last_result": "REJECTED", "last_reason": "BUSY"}]
+
+
+async def test_answers_in_one_batch_are_stored_in_their_order(world: World) -> None:
+    first, second = uuid4(), uuid4()
+    async with world.room.transaction() as conn:
+        for command_id in (first, second):
+            await conn.execute(
+                "SELECT gateway.admit_command_v1(%(id)s, %(vin)s, 'TEST', 'test', NULL, '{}',"
+                " %(now)s, 10)",
+                {"id": command_id, "vin": VIN, "now": START},
+            )
+    said = [
+        (first, Result.ACCEPTED), (second, Result.ACCEPTED), (first, Result.DEFERRED),
+        (uuid4(), Result.APPLIED), (first, Result.APPLIED),
+    ]  # fmt: skip
+    for command_id, result in said:  # without waiting, so that one transaction has them all
+        payload = encode(Answer(result=result, at=START, command_id=command_id))
+        await world.vehicle.publish(f"{PREFIX}/{VIN}/answer", payload)
+    await world.all_acknowledged()
+    async with world.room.transaction() as conn:
+        rows = await conn.dicts("SELECT command_id, last_result FROM gateway.command_log_v1")
+    assert {row["command_id"]: row["last_result"] for row in rows} == {
+        first: "APPLIED",
+        second: "ACCEPTED",
+    }
 
 
 def counted(name: str, **labels: str) -> float:
