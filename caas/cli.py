@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from caas.cli_audit import audit_app
+from caas.cli_contracts import contracts
 from caas.cli_iot import iot_app
 from caas.cli_vehicles import vehicles_app
 from caas.settings import DataSettings
@@ -34,6 +35,7 @@ app.add_typer(vehicles_app, name="vehicles", rich_help_panel="Run it")
 app.add_typer(iot_app, name="iot", rich_help_panel="Run it")
 app.add_typer(audit_app, name="audit", rich_help_panel="Run it")
 app.add_typer(keys_app, name="keys", rich_help_panel="Run it")
+app.command(rich_help_panel="Look after it")(contracts)
 
 Vehicles = Annotated[
     int, typer.Option(min=1, max=10_000, envvar="VEHICLES", help="Size of the simulated fleet.")
