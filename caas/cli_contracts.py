@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from core.contracts import asyncapi
+from core.contracts import asyncapi, vectors
 from core.errors import Conflict
 
 
@@ -14,7 +14,7 @@ def contracts(
     folder: Annotated[Path, typer.Option("--to", help="The folder docs/.")] = Path("docs"),
     check: Annotated[bool, typer.Option(help="Write nothing; exit 1 if a file differs.")] = False,
 ) -> None:
-    """Write asyncapi.yaml from the message types; --check says whether it is up to date."""
+    """Write asyncapi.yaml and the test vectors; --check only says whether they are up to date."""
     stale = [name for name, make in FILES.items() if _read(folder / name) != make()]
     if check:
         if stale:
@@ -37,4 +37,7 @@ def _read(path: Path) -> str | None:
         return None
 
 
-FILES: dict[str, Callable[[], str]] = {"asyncapi.yaml": asyncapi.text}
+FILES: dict[str, Callable[[], str]] = {
+    "asyncapi.yaml": asyncapi.text,
+    **{f"vectors/{name}": make for name, make in vectors.files().items()},
+}

@@ -38,8 +38,8 @@ BASE = ParameterSetting("ENGINE_CONTROL", "power_mode", "NORMAL")
 
 # The private keys of RFC 8037 (appendix A.1) and RFC 8032 (section 7.1, test 2), printed there for
 # everybody to see: good for examples and for nothing else.
-_TEST_SEED = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"
-_FOREIGN_SEED = "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb"
+KNOWN_SEED = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"
+FOREIGN_SEED = "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb"
 _TEST_PUBLIC = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
 _FOREIGN_PUBLIC = "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"
 
@@ -67,12 +67,12 @@ def command(number: int, **changes: object) -> Command:
 
 def known_key() -> OKPKey:
     """The key that signs the examples; publicly known, so never one to trust."""
-    return _key(_TEST_SEED, _TEST_PUBLIC)
+    return _key(KNOWN_SEED, _TEST_PUBLIC)
 
 
 def foreign_key() -> OKPKey:
     """Another publicly known key, which no vehicle of the examples trusts."""
-    return _key(_FOREIGN_SEED, _FOREIGN_PUBLIC)
+    return _key(FOREIGN_SEED, _FOREIGN_PUBLIC)
 
 
 def examples() -> dict[str, list[tuple[str, msgspec.Struct]]]:
