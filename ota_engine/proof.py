@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from core.contracts.bus import ParameterSetting, ParameterValue
+from core.contracts.bus import ParameterSetting
+from core.contracts.values import matching
 
 
 class Verdict(StrEnum):
@@ -23,23 +24,6 @@ class Report:
     values: Sequence[ParameterSetting]
     seq: int
     live: bool
-
-
-def same_value(left: ParameterValue, right: ParameterValue) -> bool:
-    """Equal as JSON values: true is not 1, but 4 is 4.0."""
-    return isinstance(left, bool) == isinstance(right, bool) and left == right
-
-
-def matching(
-    wanted: Iterable[ParameterSetting], reported: Iterable[ParameterSetting]
-) -> list[ParameterSetting]:
-    """Those of ``wanted`` that the report shows."""
-    shown = {(item.module, item.parameter): item.value for item in reported}
-    return [
-        item
-        for item in wanted
-        if (key := (item.module, item.parameter)) in shown and same_value(shown[key], item.value)
-    ]
 
 
 def judge(
