@@ -18,6 +18,7 @@ _SETTINGS_MODULES = (
     "core.settings",
     "caas.settings",
     "gateway.settings",
+    "gateway.registry.settings",
     "ota_engine.settings",
     "telemetry.settings",
     "api.settings",
