@@ -3,14 +3,15 @@
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from api.answers import add_error_handlers
 from api.deps import ApiDeps
-from api.middleware import BodyLimit, RequestContext
 from api.nouns import ROUTERS
 from api.pages.routes import router as pages
 from core.ops import add_ops_routes
+from core.web.answers import add_error_handlers
+from core.web.middleware import BodyLimit, RequestContext, RequestMetrics
 
 PREFIX = "/api/v1"
+METRICS = RequestMetrics("api")
 
 
 def create_app(deps: ApiDeps) -> FastAPI:
@@ -30,6 +31,6 @@ def create_app(deps: ApiDeps) -> FastAPI:
     app.include_router(pages)
     add_error_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=deps.settings.api.max_body_bytes)
-    app.add_middleware(RequestContext, prefix=PREFIX)
+    app.add_middleware(RequestContext, metrics=METRICS, prefix=PREFIX)
     add_ops_routes(app, "api", {"database": deps.database.ping})
     return app

@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from api.errors import TooMany
 from core.db import Connection, Database, load_queries
+from core.errors import TooMany
 
 _SQL = load_queries("api")
 _MINUTE_S = 60

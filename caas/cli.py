@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from caas.cli_audit import audit_app
+from caas.cli_iot import iot_app
 from caas.cli_vehicles import vehicles_app
 from caas.settings import DataSettings
 from core.errors import Conflict, DomainError, Invalid, Unavailable
@@ -29,6 +31,8 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(help="The keys that sign commands.", no_args_is_help=True)
 app.add_typer(vehicles_app, name="vehicles", rich_help_panel="Run it")
+app.add_typer(iot_app, name="iot", rich_help_panel="Run it")
+app.add_typer(audit_app, name="audit", rich_help_panel="Run it")
 app.add_typer(keys_app, name="keys", rich_help_panel="Run it")
 
 Vehicles = Annotated[
@@ -134,9 +138,13 @@ def sim(
 def bench(
     name: Annotated[str, typer.Argument(help="Which one; without it, a list of them.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-    vehicles: Annotated[int, typer.Option(min=1, max=1000, help="Publishers.")] = 10,
-    messages: Annotated[int, typer.Option(min=1, help="Of each vehicle, in each round.")] = 600,
-    samples: Annotated[int, typer.Option(min=1, max=500, help="In each message.")] = 10,
+    vehicles: Annotated[
+        int, typer.Option(min=0, max=5000, help="Default: ingest 10, bus 2000.")
+    ] = 0,
+    messages: Annotated[
+        int, typer.Option(min=0, help="Of or to each vehicle, in each round: ingest 600, bus 2.")
+    ] = 0,
+    samples: Annotated[int, typer.Option(min=1, max=500, help="ingest: in each message.")] = 10,
     rounds: Annotated[int, typer.Option(min=1, help="Measured thing and ceilings by turns.")] = 3,
 ) -> None:
     """Measure a path at full speed, beside its ceilings on this machine."""
@@ -147,13 +155,20 @@ def bench(
         return
     if name not in BENCHES:
         raise Invalid("UNKNOWN_BENCH", f"no benchmark {name!r}; there are {', '.join(BENCHES)}")
+    from caas.bench.bus import run_bus
     from caas.bench.ingest import run_ingest
     from caas.bench.report import show
 
     folder = (load(DataSettings).dir / "bench").absolute()
-    measuring = run_ingest(
-        folder, vehicles=vehicles, messages=messages, samples=samples, rounds=rounds
-    )
+    if name == "bus":
+        measuring = run_bus(
+            folder, vehicles=vehicles or 2000, messages=messages or 2, rounds=rounds
+        )
+    else:
+        measuring = run_ingest(
+            folder, vehicles=vehicles or 10, messages=messages or 600, samples=samples,
+            rounds=rounds,
+        )  # fmt: skip
     show(asyncio.run(measuring), as_json=as_json)
 
 

@@ -19,6 +19,8 @@ _SETTINGS_MODULES = (
     "caas.settings",
     "gateway.settings",
     "gateway.registry.settings",
+    "gateway.dispatch.settings",
+    "gateway.iot_api.settings",
     "ota_engine.settings",
     "telemetry.settings",
     "api.settings",

@@ -43,6 +43,18 @@ class Unavailable(DomainError):
     """A part this needs (database, broker, partner) does not answer; trying again may help."""
 
 
+class Declined(DomainError):
+    """A partner said a definitive no: a payment is refused."""
+
+
+class TooMany(DomainError):
+    """A rate limit is used up; ``retry_after_s`` says when it opens again."""
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__("RATE_LIMITED", message, details={"retryAfterSeconds": retry_after_s})
+        self.retry_after_s = retry_after_s
+
+
 class IllegalTransition(Conflict):
     """A state machine was asked for a transition its table does not list."""
 

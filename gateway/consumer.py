@@ -27,7 +27,7 @@ from core.contracts.bus import (
 from core.contracts.topics import UPWARD, Topic, filter_of, parse_topic
 from core.db import Connection, Database, is_content_error, load_queries
 from gateway import metrics, state
-from gateway.parts import Body, Followed, Follower
+from gateway.parts import BatchFollower, Body, Followed, Follower
 from gateway.settings import GatewaySettings, PresenceSettings
 from gateway.state import VehicleState
 
@@ -82,6 +82,7 @@ class Consumer:
         presence: PresenceSettings,
         clock: Clock,
         followers: Sequence[Follower] = (),
+        batch_followers: Sequence[BatchFollower] = (),
     ) -> None:
         self._database = database
         self._bus = bus
@@ -90,6 +91,7 @@ class Consumer:
         self._presence = presence
         self._clock = clock
         self._followers = followers
+        self._batch_followers = batch_followers
         self._seen: dict[str, float] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -159,6 +161,7 @@ class Consumer:
             )
             before = {row.vin: row for row in rows}
             after = dict(before)
+            all_followed: list[Followed] = []
             for item in news:
                 if item.vin not in after:
                     tally.unknown += 1
@@ -175,8 +178,11 @@ class Consumer:
                         now,
                         tally.on_commit,
                     )
+                    all_followed.append(followed)
                     for follow in self._followers:
                         await follow(conn, followed)
+            for follow_batch in self._batch_followers:
+                await follow_batch(conn, all_followed)
             await _save(conn, before, after)
         moment = time.monotonic()
         self._seen.update((vin, moment) for vin in after)

@@ -3,26 +3,30 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
 from core.errors import SettingsError
 from core.keys import load_signing_keys
 from core.ops import HealthCheck, add_ops_routes
+from gateway.parts import Part
 
 KEYS_PATH = "/.well-known/caas-command-keys.json"
 _KEYS_MAX_AGE_S = 300
 
 
 def make_app(
-    keys_file: Path, checks: Mapping[str, HealthCheck], routers: Sequence[APIRouter] = ()
+    keys_file: Path, checks: Mapping[str, HealthCheck], parts: Sequence[Part] = ()
 ) -> FastAPI:
     """The application. The keys are read at each request, so a rotation needs no restart."""
     app = FastAPI(title="CaaS gateway", docs_url=None, redoc_url=None, openapi_url=None)
     add_ops_routes(app, "gateway", checks)
-    for router in routers:
-        app.include_router(router)
+    for part in parts:
+        for router in part.routers:
+            app.include_router(router)
+        for path, mounted in part.mounts.items():
+            app.mount(path, mounted)
 
     @app.get(KEYS_PATH)
     async def command_keys() -> JSONResponse:  # pyright: ignore[reportUnusedFunction] - a route

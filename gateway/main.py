@@ -21,7 +21,12 @@ from core.settings import (
 from gateway import links
 from gateway.commands import part as commands
 from gateway.consumer import Consumer, subscriptions
+from gateway.dispatch import part as dispatch
+from gateway.dispatch.settings import DispatchSettings
 from gateway.http import make_app
+from gateway.iot_api import callbacks
+from gateway.iot_api import part as iot_api
+from gateway.iot_api.settings import IotApiSettings
 from gateway.parts import Gateway, Part
 from gateway.presence import part as presence
 from gateway.registry import part as registry
@@ -33,8 +38,10 @@ def parts(gateway: Gateway, settings: GatewaySettings, silence: PresenceSettings
     return [
         registry.part(gateway, settings),
         presence.part(gateway, settings, silence),
-        commands.part(gateway),
+        commands.part(gateway, settings.checkpoint_every_s),
         links.part(gateway),
+        dispatch.part(gateway, load(DispatchSettings), on_end=[callbacks.put]),
+        iot_api.part(gateway, load(IotApiSettings)),
     ]
 
 
@@ -52,7 +59,7 @@ async def run(stop: asyncio.Event) -> None:
     app = make_app(
         gateway.signing.keys_file,
         {"database": database.ping, "bus": gateway.bus.check},
-        [router for part in made for router in part.routers],
+        made,
     )
     handlers = {kind: handler for part in made for kind, handler in part.jobs.items()}
     worker = JobWorker(database, "gateway", handlers, jobs)
@@ -95,6 +102,7 @@ async def _consume(
         presence=silence,
         clock=gateway.clock,
         followers=[follower for part in made for follower in part.followers],
+        batch_followers=[follower for part in made for follower in part.batch_followers],
     )
     try:
         await consumer.run(stop)

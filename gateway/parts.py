@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI
 
 from core.bus.start import BusHolder
 from core.clock import Clock
@@ -61,11 +61,22 @@ class Follower(Protocol):
     async def __call__(self, conn: Connection, followed: Followed) -> None: ...
 
 
+class BatchFollower(Protocol):
+    """Does its part about a whole batch at once, after the followers and in its transaction."""
+
+    async def __call__(self, conn: Connection, batch: Sequence[Followed]) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One concern: its deferred jobs, routes, loops (each until the event) and followers."""
+    """One concern: its deferred jobs, routes, applications (path → one), loops, followers.
+
+    A loop runs until the event is set.
+    """
 
     jobs: Mapping[type[Job], Handler] = field(default_factory=dict[type[Job], Handler])
     routers: Sequence[APIRouter] = ()
+    mounts: Mapping[str, FastAPI] = field(default_factory=dict[str, FastAPI])
     loops: Sequence[Loop] = ()
     followers: Sequence[Follower] = ()
+    batch_followers: Sequence[BatchFollower] = ()

@@ -28,6 +28,8 @@ class GatewaySettings(SettingsGroup):
     # How often silent vehicles are looked for and the presence gauges set.
     scan_every_s: float = Field(10.0, gt=0)
     drain_s: float = Field(5.0, ge=0)
+    # How often the ends of the command log's chains are put into a checkpoint.
+    checkpoint_every_s: float = Field(300.0, gt=0)
 
 
 class PresenceSettings(SettingsGroup):

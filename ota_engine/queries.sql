@@ -258,9 +258,11 @@ FROM ota.command WHERE vin = %(vin)s AND kind = 'CONFIGURE' AND state IN ('QUEUE
 FOR UPDATE
 
 -- name: overtaken
--- A later command of ours went out before this one, as after a broker's crash.
+-- A later command went out before this one: ours, as after a broker's crash, or the IoT API's.
 SELECT EXISTS (SELECT FROM ota.command
-    WHERE vin = %(vin)s AND seq > %(seq)s AND published_at IS NOT NULL)
+        WHERE vin = %(vin)s AND seq > %(seq)s AND published_at IS NOT NULL)
+    OR EXISTS (SELECT FROM gateway.command_log_v1
+        WHERE vin = %(vin)s AND seq > %(seq)s AND source <> 'ota')
 
 -- name: text_to_show
 SELECT body FROM ota.command

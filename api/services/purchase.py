@@ -14,7 +14,6 @@ from api.billing import service as billing
 from api.billing.repository import Payment
 from api.billing.service import FollowUp, PaymentOutcome
 from api.deps import ApiDeps
-from api.errors import PaymentDeclined
 from api.orders import ownership
 from api.services import maintenance, repository
 from api.services.catalogue import plan_discount
@@ -35,7 +34,7 @@ from core.contracts.jobs import RequestActivation
 from core.contracts.states import ActivationState, Origin, PaymentState
 from core.db import Connection
 from core.db.errors import UniqueConflict
-from core.errors import Conflict, DomainError, Forbidden, Invalid, NotFound
+from core.errors import Conflict, Declined, DomainError, Forbidden, Invalid, NotFound
 from core.ids import new_id
 from core.jobs import defer
 from core.money import Money
@@ -321,4 +320,4 @@ def _refusal_of(purchase: Purchase) -> DomainError:
             "maintenance is due before this service can be bought",
             details=details,
         )
-    return PaymentDeclined("PAYMENT_DECLINED", "the payment was declined", details=details)
+    return Declined("PAYMENT_DECLINED", "the payment was declined", details=details)

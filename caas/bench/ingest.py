@@ -73,10 +73,10 @@ async def run_ingest(
 
 
 async def _measure(on: Stage, database: Database, plan: Plan, measured: Measured) -> None:
-    async with on.ingestor() as pid, on.publishers(plan) as publish:
+    async with on.service("telemetry") as pid, on.publishers(plan) as publish:
         published = await publish()
         measured.cpu_s += await _until_stored(on, plan.messages * plan.samples * len(plan.fleet))
-        measured.peak_rss_mib = max(measured.peak_rss_mib or 0.0, _peak_rss_mib(pid)) or None
+        measured.peak_rss_mib = max(measured.peak_rss_mib or 0.0, peak_rss_mib(pid)) or None
     async with database.transaction() as conn:
         commits = await conn.dicts(
             QUERIES["bench_commits"],
@@ -112,7 +112,7 @@ async def _until_stored(on: Stage, wanted: int) -> float:
             await asyncio.sleep(0.1)
 
 
-def _peak_rss_mib(pid: int) -> float:
+def peak_rss_mib(pid: int) -> float:
     """From Linux's /proc; 0 elsewhere."""
     try:
         status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")

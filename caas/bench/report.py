@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import median
 
 from rich.console import Console
@@ -28,11 +28,15 @@ class Result:
     duplicated: int
     cpu_s: float | None
     peak_rss_mib: float | None
+    # What one benchmark has beside the common members, such as the latencies of its steps.
+    more: Mapping[str, float | None] = field(default_factory=dict[str, float | None])
 
     def as_dict(self) -> dict[str, object]:
         """With the ratios to the ceilings."""
         ratios = {name: round(self.rate / limit, 3) for name, limit in self.ceilings.items()}
-        return {**asdict(self), "ratios": ratios}
+        members = asdict(self)
+        del members["more"]
+        return {**members, "ratios": ratios, **self.more}
 
 
 def rate_of(rates: Sequence[float]) -> float:

@@ -68,6 +68,8 @@ const client = mqtt.connect(args.broker, {
   clean: false,
   properties: args.protocol === '5' ? { sessionExpiryInterval: 24 * 3600 } : undefined,
   reconnectPeriod: 1000,
+  // A car that was enrolled a moment ago may be a moment ahead of the broker.
+  reconnectOnConnackError: true,
   resubscribe: false,
   will: { topic: topic('presence'), payload: presence('OFFLINE'), qos: 1, retain: true }
 })
@@ -277,6 +279,8 @@ createInterface({ input: process.stdin }).on('line', (line) => {
 sayEvent('BOOT')
 for (const name of ['SIGTERM', 'SIGINT']) {
   process.once(name, () => {
+    // Without a connection there is nobody to wait for.
+    if (!client.connected) process.exit(0)
     say('presence', presence('OFFLINE'))
     client.end(false, {}, () => process.exit(0))
   })

@@ -92,5 +92,8 @@ def driven(
             yield car
         finally:
             process.send_signal(signal.SIGTERM)
-            code = process.wait(END_S)
+            try:
+                code = process.wait(END_S)
+            finally:
+                process.kill()  # else the end of the block waits for it without a limit
     assert code == 0

@@ -52,6 +52,7 @@ def test_the_engine_killed_at_every_turn(base: Path) -> None:
 
 
 @pytest.mark.proof
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("part", PARTS)
 def test_any_part_killed_at_every_turn(base: Path, part: str, report: list[Row]) -> None:
     require("mosquitto")

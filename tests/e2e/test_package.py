@@ -68,6 +68,7 @@ def test_the_wheel_has_all_that_the_checkout_has(wheel: Path) -> None:
 
 
 @pytest.mark.proof
+@pytest.mark.timeout(900)
 def test_installed_elsewhere_it_tells_the_story(wheel: Path, tmp_path: Path) -> None:
     """With the locked dependencies, from a folder that is not the checkout."""
     venv = tmp_path / "venv"

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import msgspec
 import pytest
+from prometheus_client import REGISTRY
 
 from core.bus.memory import MemoryBroker, MemoryBus
 from core.bus.start import BusHolder
@@ -119,6 +120,7 @@ async def world(room: Database) -> AsyncIterator[World]:
         presence=world.presence,
         clock=world.clock,
         followers=[follower for part in made for follower in part.followers],
+        batch_followers=[follower for part in made for follower in part.batch_followers],
     )
     stop = asyncio.Event()
     running = asyncio.create_task(consumer.run(stop))
@@ -198,6 +200,72 @@ async def test_answers_go_to_the_command_log(world: World) -> None:
     async with world.room.transaction() as conn:
         rows = await conn.dicts("SELECT last_result, last_reason FROM gateway.command_log_v1")
     assert rows == [{"last_result": "REJECTED", "last_reason": "BUSY"}]
+
+
+async def test_answers_in_one_batch_are_stored_in_their_order(world: World) -> None:
+    first, second = uuid4(), uuid4()
+    async with world.room.transaction() as conn:
+        for command_id in (first, second):
+            await conn.execute(
+                "SELECT gateway.admit_command_v1(%(id)s, %(vin)s, 'TEST', 'test', NULL, '{}',"
+                " %(now)s, 10)",
+                {"id": command_id, "vin": VIN, "now": START},
+            )
+    said = [
+        (first, Result.ACCEPTED), (second, Result.ACCEPTED), (first, Result.DEFERRED),
+        (uuid4(), Result.APPLIED), (first, Result.APPLIED),
+    ]  # fmt: skip
+    for command_id, result in said:  # without waiting, so that one transaction has them all
+        payload = encode(Answer(result=result, at=START, command_id=command_id))
+        await world.vehicle.publish(f"{PREFIX}/{VIN}/answer", payload)
+    await world.all_acknowledged()
+    async with world.room.transaction() as conn:
+        rows = await conn.dicts("SELECT command_id, last_result FROM gateway.command_log_v1")
+    assert {row["command_id"]: row["last_result"] for row in rows} == {
+        first: "APPLIED",
+        second: "ACCEPTED",
+    }
+
+
+def counted(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(f"caas_gateway_{name}", labels) or 0.0
+
+
+async def test_commands_that_come_back_are_counted_and_timed(world: World) -> None:
+    command_id = uuid4()
+    async with world.room.transaction() as conn:
+        await conn.execute(
+            "SELECT gateway.admit_command_v1(%(id)s, %(vin)s, 'CONFIGURE', 'test', NULL, '{}',"
+            " %(at)s, 10)",
+            {"id": command_id, "vin": VIN, "at": START - timedelta(seconds=2)},
+        )
+    applied = {"kind": "CONFIGURE", "result": "APPLIED", "reason": ""}
+    names = ("command_answer_seconds", "command_config_seconds")
+    before = {
+        "answers": counted("command_answers_total", **applied),
+        "replayed": counted("signature_failures_total", reason="REPLAYED"),
+        **{name: counted(f"{name}_count") for name in names},
+        **{f"{name} sum": counted(f"{name}_sum") for name in names},
+    }
+    answer = Answer(result=Result.APPLIED, at=START, command_id=command_id, seq=1)
+    config = ReportedConfig(
+        at=START, seq=1, firmware="2.4.1", model="AURORA", values=[], digest=digest_of([])
+    )
+    # Each comes twice, as it may over a lost connection, and is counted once.
+    for _ in range(2):
+        await world.say("answer", answer)
+        await world.say("config", config)
+    await world.say("answer", Answer(result=Result.REJECTED, at=START, reason=Reason.REPLAYED))
+    after = {
+        "answers": counted("command_answers_total", **applied),
+        "replayed": counted("signature_failures_total", reason="REPLAYED"),
+        **{name: counted(f"{name}_count") for name in names},
+        **{f"{name} sum": counted(f"{name}_sum") for name in names},
+    }
+    risen = {name: after[name] - before[name] for name in before}
+    assert risen.pop("command_answer_seconds sum") == pytest.approx(2.0)
+    assert risen.pop("command_config_seconds sum") == pytest.approx(2.0)
+    assert risen == dict.fromkeys(("answers", "replayed", *names), 1)
 
 
 async def test_a_confirmed_link_becomes_a_job(world: World) -> None:

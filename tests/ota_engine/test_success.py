@@ -160,6 +160,23 @@ async def test_a_command_that_a_later_one_overtook_gets_a_new_number(world: Worl
     assert await world.state(job) == "ACTIVE"
 
 
+async def test_nor_does_one_that_the_iot_api_overtook_look_like_an_attack(world: World) -> None:
+    job = await world.buy()
+    late = world.last
+    await world.sql(
+        "SELECT gateway.admit_command_v1(gen_random_uuid(), %s, 'QUERY', 'iot_api', NULL, '{}',"
+        " %s, 10)",
+        VIN,
+        world.clock.now(),
+    )
+    await world.answer(late, Result.REJECTED, Reason.REPLAYED)
+    assert await world.tickets() == []
+    for _ in range(3):
+        await world.later(31)
+    await world.report(POWER_ON, world.last.seq)
+    assert await world.state(job) == "ACTIVE"
+
+
 async def test_a_text_that_a_later_command_overtook_is_shown_all_the_same(world: World) -> None:
     await world.do(ShowOnDisplay(vin=VIN, text="hello"))
     [late] = world.commands(CommandKind.DISPLAY)

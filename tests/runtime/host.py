@@ -1,6 +1,7 @@
 """A supervisor as a program of its own, to be killed by a test: ``python host.py DATA_DIR``."""
 
 import asyncio
+import signal
 import sys
 from pathlib import Path
 
@@ -25,4 +26,6 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    # Under nohup it would be inherited as ignored, which a supervisor respects.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     asyncio.run(main())

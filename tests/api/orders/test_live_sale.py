@@ -83,9 +83,11 @@ async def test_a_payment_in_doubt_moves_the_order_when_it_is_known(live: World) 
     async def confirmed() -> bool:
         live.clock.advance(10)
         await live.scan("recover-payments")
-        return (await steps.read(live, order))["status"] == "ORDERED"
+        # The factory may be beyond ORDERED by the time we look.
+        return (await steps.read(live, order))["status"] not in ("SALE_REGISTERED", "CANCELLED")
 
     await until(confirmed, what="the deposit is confirmed")
+    assert (await steps.read(live, order))["orderedAt"] is not None
 
 
 async def _credentials(world: World) -> str | None:

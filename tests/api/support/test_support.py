@@ -69,8 +69,7 @@ async def test_a_cars_timeline_holds_history_attempts_and_commands(shop: Shop):
         "INSERT INTO gateway.vehicle (vin, model, firmware) VALUES (%s, 'AURORA', '2.4.1')", VIN
     )
     await shop.rows(
-        "INSERT INTO gateway.command_log (command_id, vin, seq, kind, source, content, admitted_at)"
-        " VALUES (%s, %s, 1, 'CONFIGURE', 'ota', '{}', now())",
+        "SELECT gateway.admit_command_v1(%s, %s, 'CONFIGURE', 'ota', NULL, '{}', now(), 10)",
         command,
         VIN,
     )

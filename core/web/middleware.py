@@ -11,13 +11,10 @@ from prometheus_client import Counter, Histogram
 from starlette.exceptions import HTTPException
 
 import core.log
-from api.answers import error_answer
 from core.ids import new_id
+from core.web.answers import error_answer
 
 log = core.log.get(__name__)
-
-REQUESTS = Counter("caas_api_requests", "Requests to the REST API", ["route", "method", "status"])
-SECONDS = Histogram("caas_api_request_duration_seconds", "Time of a request", ["route", "method"])
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 
@@ -28,12 +25,28 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-class RequestContext:
-    """Gives a request its id, and tells log and metrics how it ended; no error leaves it."""
+class RequestMetrics:
+    """The request metrics of a service: ``caas_{service}_requests`` and their duration."""
 
-    def __init__(self, app: App, *, prefix: str) -> None:
+    def __init__(self, service: str) -> None:
+        self.requests = Counter(
+            f"caas_{service}_requests", "HTTP requests", ["route", "method", "status"]
+        )
+        self.seconds = Histogram(
+            f"caas_{service}_request_duration_seconds", "Time of a request", ["route", "method"]
+        )
+
+
+class RequestContext:
+    """Gives a request its id, and tells log and metrics how it ended; no error leaves it.
+
+    ``prefix``: of the routes that say their template without it.
+    """
+
+    def __init__(self, app: App, *, metrics: RequestMetrics, prefix: str = "") -> None:
         self._app = app
         self._prefix = prefix
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -69,8 +82,8 @@ class RequestContext:
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         route = self._template(scope)
         method = str(scope["method"])
-        REQUESTS.labels(route, method, str(status)).inc()
-        SECONDS.labels(route, method).observe(seconds)
+        self._metrics.requests.labels(route, method, str(status)).inc()
+        self._metrics.seconds.labels(route, method).observe(seconds)
         if route in ("/healthz", "/metrics"):
             return
         log.info(

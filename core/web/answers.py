@@ -10,8 +10,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 import core.log
-from api.errors import TooMany, status_of
-from core.errors import DomainError
+from core.errors import DomainError, TooMany
+from core.web.status import status_of
 
 log = core.log.get(__name__)
 

@@ -1,0 +1,7 @@
+"""Prometheus metrics of the IoT API served; its requests are `caas_iot_requests_total`."""
+
+from prometheus_client import Counter, Gauge
+
+TOKENS = Counter("caas_iot_tokens", "Requests for a token, by outcome", ["outcome"])
+CALLBACKS = Counter("caas_iot_callbacks", "Tries to deliver a callback, by outcome", ["outcome"])
+WAITING = Gauge("caas_iot_callbacks_waiting", "Callbacks not delivered, by state", ["state"])

@@ -1,0 +1,14 @@
+"""The IoT API in the process: its application, and the delivery of callbacks."""
+
+from gateway.iot_api.app import PREFIX, create_iot_app
+from gateway.iot_api.callbacks import Deliverer
+from gateway.iot_api.settings import IotApiSettings
+from gateway.parts import Gateway, Part
+
+
+def part(gateway: Gateway, settings: IotApiSettings) -> Part:
+    """The IoT API's part of the gateway."""
+    return Part(
+        mounts={PREFIX: create_iot_app(gateway, settings)},
+        loops=(Deliverer(gateway, settings).run,),
+    )

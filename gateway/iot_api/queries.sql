@@ -1,0 +1,151 @@
+-- The IoT API: clients, tokens, requests, callbacks.
+
+-- name: insert_client
+INSERT INTO gateway.iot_client (client_id, scopes, every_vehicle, callback_url, callback_secret)
+VALUES (%(client_id)s, %(scopes)s, %(every_vehicle)s, %(callback_url)s, %(callback_secret)s)
+ON CONFLICT (client_id) DO NOTHING
+
+-- name: clients
+SELECT c.client_id, c.scopes, c.every_vehicle, c.status, c.callback_url, c.created_at,
+    (SELECT count(*) FROM gateway.iot_client_vehicle v WHERE v.client_id = c.client_id) AS vehicles
+FROM gateway.iot_client c
+WHERE %(client_id)s::text IS NULL OR c.client_id = %(client_id)s
+ORDER BY c.client_id
+
+-- name: allow_vehicle
+INSERT INTO gateway.iot_client_vehicle (client_id, vin) VALUES (%(client_id)s, %(vin)s)
+ON CONFLICT DO NOTHING
+
+-- name: disallow_vehicle
+DELETE FROM gateway.iot_client_vehicle WHERE client_id = %(client_id)s AND vin = %(vin)s
+
+-- name: insert_secret
+INSERT INTO gateway.iot_client_secret (secret_hash, client_id, created_at)
+VALUES (%(secret_hash)s, %(client_id)s, %(now)s)
+
+-- name: end_secrets
+UPDATE gateway.iot_client_secret SET expires_at = %(until)s
+WHERE client_id = %(client_id)s AND (expires_at IS NULL OR expires_at > %(until)s)
+
+-- name: revoke_client
+UPDATE gateway.iot_client SET status = 'REVOKED' WHERE client_id = %(client_id)s
+
+-- name: by_secret
+SELECT c.client_id, c.scopes, c.every_vehicle
+FROM gateway.iot_client_secret s JOIN gateway.iot_client c USING (client_id)
+WHERE s.client_id = %(client_id)s AND s.secret_hash = %(secret_hash)s AND c.status = 'ACTIVE'
+  AND (s.expires_at IS NULL OR s.expires_at > %(now)s)
+
+-- name: insert_token
+INSERT INTO gateway.iot_token (token_hash, client_id, scopes, expires_at)
+VALUES (%(token_hash)s, %(client_id)s, %(scopes)s, %(expires_at)s)
+
+-- name: forget_tokens
+DELETE FROM gateway.iot_token WHERE expires_at <= %(now)s
+
+-- name: by_token
+SELECT c.client_id, t.scopes, c.every_vehicle
+FROM gateway.iot_token t JOIN gateway.iot_client c USING (client_id)
+WHERE t.token_hash = %(token_hash)s AND t.expires_at > %(now)s AND c.status = 'ACTIVE'
+
+-- name: may_reach
+SELECT EXISTS (SELECT FROM gateway.iot_client_vehicle
+    WHERE client_id = %(client_id)s AND vin = %(vin)s)
+
+-- name: vehicle
+SELECT vin, model, firmware, presence, last_seen_at, operational, signal_pct, status,
+    reported_values, reported_seq, reported_at
+FROM gateway.vehicle_v1 WHERE vin = %(vin)s AND enrolment = 'ENROLLED'
+
+-- name: mapping
+SELECT settings, safe_state FROM config.mapping_v1
+WHERE service_code = %(service)s AND platform = %(model)s
+
+-- name: capabilities
+SELECT module, parameter, allowed FROM config.capability_v1
+WHERE model = %(model)s AND firmware_version = %(firmware)s
+
+-- name: lock_request
+SELECT pg_advisory_xact_lock(hashtextextended(%(key)s, 0))
+
+-- name: request
+SELECT r.body_hash, c.command_id, c.issued_at
+FROM gateway.iot_request r JOIN gateway.command c USING (command_id)
+WHERE r.client_id = %(client_id)s AND r.request_id = %(request_id)s
+
+-- name: insert_request
+INSERT INTO gateway.iot_request (client_id, request_id, body_hash, command_id, service_id,
+    configuration, requested_at)
+VALUES (%(client_id)s, %(request_id)s, %(body_hash)s, %(command_id)s, %(service_id)s,
+    %(configuration)s, %(now)s)
+
+-- Every configuration command of the vehicle. Those of the other door have no request; how they
+-- stand is read from the vehicle's answer and report.
+-- name: history
+SELECT l.command_id, coalesce(r.request_id, l.command_id::text) AS request_id,
+    CASE
+        WHEN c.state IS NOT NULL THEN c.state
+        WHEN l.last_result = 'REJECTED' THEN 'FAILED'
+        WHEN l.last_result = 'APPLIED' AND s.reported_seq >= l.seq THEN 'COMPLETED'
+        WHEN l.admitted_at < %(late)s THEN 'FAILED'
+        ELSE 'IN_PROGRESS'
+    END AS status,
+    coalesce(c.completed_at, l.answered_at, l.admitted_at) AS timestamp,
+    coalesce(c.error_code, l.last_reason) AS error_code, c.completed_at,
+    l.service AS service_id, l.content->'values' AS values, l.admitted_at AS requested_at
+FROM gateway.command_log_v1 l
+LEFT JOIN gateway.command c USING (command_id)
+LEFT JOIN gateway.iot_request r USING (command_id)
+LEFT JOIN gateway.vehicle_v1 s ON s.vin = l.vin
+WHERE l.vin = %(vin)s AND l.kind = 'CONFIGURE'
+  AND (%(command_id)s::uuid IS NULL OR l.command_id = %(command_id)s)
+ORDER BY l.seq DESC LIMIT %(limit)s
+
+-- name: has_events
+SELECT to_regclass('telemetry.event_v1') IS NOT NULL
+
+-- name: events
+SELECT at, type, code, detail FROM telemetry.event_v1
+WHERE vin = %(vin)s ORDER BY at DESC LIMIT 50
+
+-- name: wanted_callbacks
+SELECT r.client_id, r.request_id, r.command_id
+FROM gateway.iot_request r JOIN gateway.iot_client c USING (client_id)
+WHERE r.command_id = ANY(%(ids)s) AND c.callback_url IS NOT NULL AND c.status = 'ACTIVE'
+
+-- name: insert_callback
+INSERT INTO gateway.iot_callback (callback_id, client_id, command_id, body, state, next_at,
+    created_at)
+VALUES (%(callback_id)s, %(client_id)s, %(command_id)s, %(body)s, 'PENDING', %(now)s, %(now)s)
+ON CONFLICT (command_id) DO NOTHING
+
+-- name: claim_callbacks
+WITH due AS (
+    SELECT callback_id FROM gateway.iot_callback
+    WHERE state = 'PENDING' AND next_at <= %(now)s
+    ORDER BY next_at LIMIT 20
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE gateway.iot_callback b SET next_at = %(lease)s
+FROM due, gateway.iot_client c
+WHERE b.callback_id = due.callback_id AND c.client_id = b.client_id
+RETURNING b.callback_id, b.body, b.attempts, c.callback_url, c.callback_secret
+
+-- name: save_callback
+UPDATE gateway.iot_callback SET state = %(state)s, attempts = %(attempts)s, next_at = %(next_at)s,
+    last_answer = %(last_answer)s
+WHERE callback_id = %(callback_id)s AND state = 'PENDING'
+
+-- name: callbacks
+SELECT callback_id, client_id, command_id, state, attempts, next_at, last_answer, created_at
+FROM gateway.iot_callback
+WHERE %(state)s::text IS NULL OR state = %(state)s
+ORDER BY created_at DESC LIMIT %(limit)s
+
+-- name: revive_callbacks
+UPDATE gateway.iot_callback SET state = 'PENDING', attempts = 0, next_at = %(now)s
+WHERE state = 'DEAD' AND (%(callback_id)s::uuid IS NULL OR callback_id = %(callback_id)s)
+
+-- name: count_callbacks
+SELECT state, count(*) AS callbacks FROM gateway.iot_callback
+WHERE state IN ('PENDING', 'DEAD') GROUP BY state
