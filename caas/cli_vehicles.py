@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -167,16 +168,19 @@ def list_vehicles(
     if as_json:
         typer.echo(_as_json([asdict(row) for row in rows]))
         return
-    table = Table("VIN", "model", "firmware", "transport", "enrolment", "presence", "signs in with")
+    table = Table(box=None)
+    for name in ("VIN", "model", "firmware", "transport", "enrolment", "presence", "signs in with"):
+        table.add_column(name, no_wrap=name == "VIN")
     for row in rows:
         means = ["secret"] if row.has_secret else []
         if row.certified_until is not None:
-            means.append(f"certificate until {row.certified_until.date()}")
+            means.append(f"certificate ({row.certified_until.date()})")
         table.add_row(
             row.vin, row.model, row.firmware, row.transport, row.enrolment, row.presence,
             ", ".join(means) or "-",
         )  # fmt: skip
-    Console(highlight=False).print(table)
+    # In a pipe a line stays a line, for grep.
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
     if len(rows) == limit:
         typer.echo(f"there may be more: --after {rows[-1].vin}")
 

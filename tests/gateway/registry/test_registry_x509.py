@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from core.errors import Conflict, DomainError, Invalid, SettingsError
 from core.settings import load
@@ -23,28 +23,21 @@ from gateway.registry.crl import is_due
 from gateway.registry.settings import CaSettings
 from gateway.registry.x509 import Revoked, check_external, new_authority, pem, read_request
 from tests.gateway.conftest import OTHER_VIN, VIN
+from tests.gateway.registry import requests
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 WEEK = timedelta(days=7)
 SETTINGS_DAYS = 365
 
 
-def request(key, common_name: str | None = VIN, *, san: str | None = None, algorithm=None) -> bytes:
-    """A certificate request as a vehicle makes it."""
-    names = [] if common_name is None else [x509.NameAttribute(NameOID.COMMON_NAME, common_name)]
-    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(names))
-    if san is not None:
-        names_wanted = x509.SubjectAlternativeName([x509.DNSName(san)])
-        builder = builder.add_extension(names_wanted, critical=False)
-    if algorithm is None and not isinstance(key, ed25519.Ed25519PrivateKey):
-        algorithm = hashes.SHA256()
-    return builder.sign(key, algorithm).public_bytes(serialization.Encoding.PEM)
-
-
 @pytest.fixture
 def ca(tmp_path: Path) -> CaSettings:
     init_authority(tmp_path / "ca", NOW, WEEK)
     return load(CaSettings, dir=tmp_path / "ca")
+
+
+def request(key, common_name: str | None = VIN, *, san: str | None = None) -> bytes:
+    return requests.request(key, common_name, san=san)
 
 
 def openssl(*arguments: str) -> subprocess.CompletedProcess[str]:
