@@ -185,6 +185,14 @@ def list_vehicles(
         typer.echo(f"there may be more: --after {rows[-1].vin}")
 
 
+@vehicles_app.command()
+def openapi() -> None:
+    """Print the OpenAPI document of the same over REST (docs/registry-api.json)."""
+    from gateway.registry.app import openapi_document
+
+    typer.echo(json.dumps(openapi_document(), indent=1, ensure_ascii=False))
+
+
 def _print_enrolment(made: "Enrolment", out: Path | None, as_json: bool, hint: str = "") -> None:
     issued = made.certificate
     if issued is not None and out is not None:

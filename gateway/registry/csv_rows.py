@@ -18,7 +18,8 @@ MAX_LINE_BYTES = 4096
 # Whoever knows the VIN may try secrets against the broker.
 MIN_SECRET, MAX_SECRET = 16, 200
 _MAX_ITERATIONS = 100_000
-_FIRMWARE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,49}")
+FIRMWARE = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,49}"
+_FIRMWARE = re.compile(FIRMWARE)
 _HASH = re.compile(r"\$7\$(\d{1,6})\$[A-Za-z0-9+/]{8,88}={0,2}\$[A-Za-z0-9+/]{86}==")
 
 

@@ -1,4 +1,4 @@
-"""The registry in the process: enrols what the factory has built, keeps the password file."""
+"""The registry in the process: its calls, the factory's cars, and the files the broker reads."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -6,12 +6,14 @@ from typing import Any
 
 import core.log
 from core.contracts.jobs import EnrollVehicle
-from core.settings import load
+from core.settings import AccessTokenSettings, OpsSettings, load
 from gateway.parts import Gateway, Part
+from gateway.registry.app import PREFIX, create_registry_app, refuse_demo_secret
 from gateway.registry.crl import keep_crl
 from gateway.registry.passwords import keep_password_file
+from gateway.registry.routes import RegistryApi
 from gateway.registry.service import enroll
-from gateway.registry.settings import CaSettings
+from gateway.registry.settings import CaSettings, RegistrySettings
 from gateway.settings import GatewaySettings
 
 log = core.log.get(__name__)
@@ -33,7 +35,9 @@ def part(gateway: Gateway, settings: GatewaySettings) -> Part:
                 actor="factory",
             )
 
-    ca = load(CaSettings)
+    ca, tokens = load(CaSettings), load(AccessTokenSettings)
+    refuse_demo_secret(tokens, load(OpsSettings))
+    api = RegistryApi(gateway, ca, load(RegistrySettings), tokens)
 
     async def keep_passwords(stop: asyncio.Event) -> None:
         if settings.password_file is None:
@@ -57,6 +61,7 @@ def part(gateway: Gateway, settings: GatewaySettings) -> Part:
 
     return Part(
         jobs={EnrollVehicle: enroll_vehicle},
+        mounts={PREFIX: create_registry_app(api)},
         loops=(keep_passwords, keep_revocations),
     )
 
