@@ -153,7 +153,7 @@ same machine; load average at the end {os.getloadavg()[0]:.1f}.
 | the broker's password file with 100,000 vehicles, written | {writing:.1f} |
 | longest wait of a connected client while Mosquitto reads it again (SIGHUP) | {silence:.2f} |
 
-Each import has to stay below {LIMIT_S:g} s; afterwards the broker lets a vehicle in with its secret,
-and not with another. A second test interrupts an import in the middle: nothing of it is left.
+Each import has to stay below {LIMIT_S:g} s; afterwards the broker lets a vehicle in with its
+secret, and not with another. A second test interrupts an import: nothing of it is left.
 """
     )
