@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from core.bus.mqtt5 import Mqtt5Bus
 from core.bus.mqtt311 import Mqtt311Bus
 from core.bus.port import Bus, OnConnect, Subscription, WillSource
-from core.bus.reconnect import BusOptions
+from core.bus.reconnect import DEFAULT_SESSION_S, BusOptions
 from core.bus.topics import topic_matches
 from core.errors import SettingsError
 from core.settings import BusSettings
@@ -24,6 +24,7 @@ def open_bus(
     password: str | None = None,
     on_connect: OnConnect | None = None,
     receive_max: int | None = None,
+    session_expiry_s: int | None = None,
     role: str = "service",
 ) -> Bus:
     """A bus that is not started yet, for the broker the settings name.
@@ -32,7 +33,8 @@ def open_bus(
     ``will`` may be a function: then each connection has a will of its own.
     SettingsError where the TLS files cannot be used.
     ``on_connect`` runs as a task after each connection stands and is subscribed; it may publish.
-    ``role`` labels the metrics and must be one of few values.
+    ``session_expiry_s``: how long an MQTT 5 broker keeps what waits for an absent client; unset =
+    24 h. ``role`` labels the metrics and must be one of few values.
     """
     secret = settings.password.get_secret_value() if settings.password else None
     options = BusOptions(
@@ -46,6 +48,7 @@ def open_bus(
         on_connect=on_connect,
         receive_max=receive_max or settings.receive_max,
         keep_alive_s=settings.keep_alive_s,
+        session_expiry_s=DEFAULT_SESSION_S if session_expiry_s is None else session_expiry_s,
         tls=_tls(settings),
         role=role,
     )
