@@ -57,6 +57,10 @@ class RunningBroker:
     def pid(self) -> int | None:
         return None if self._process is None else self._process.pid
 
+    def is_running(self) -> bool:
+        """Whether the process lives and answers."""
+        return self._process is not None and self._process.poll() is None and self._answers()
+
     def start(self) -> None:
         """Start, and return once it answers."""
         self._process = subprocess.Popen(self.plan.argv, env={**os.environ, **self.plan.env})
