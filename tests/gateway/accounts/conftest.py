@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def keeping(gateway: Gateway) -> Keeping:
     """The gateway's keeper, for a block."""
 
     @asynccontextmanager
-    async def keep() -> AsyncIterator[None]:
+    async def keep() -> AsyncGenerator[None]:
         bus = open_bus(gateway.bus_settings, client_id="caas-gateway-0")
         await bus.start()
         gateway.bus.bus = bus
@@ -70,7 +70,7 @@ def keeping(gateway: Gateway) -> Keeping:
 @asynccontextmanager
 async def signed_in(
     broker: RunningBroker, secret: str, *, vin: str = VIN, will: Will | None = None
-) -> AsyncIterator[Bus]:
+) -> AsyncGenerator[Bus]:
     """A vehicle with an open connection."""
     broker.secrets[vin] = secret
     bus = open_bus(

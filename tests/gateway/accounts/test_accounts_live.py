@@ -18,7 +18,10 @@ from tests.broker_fixtures import RunningBroker, free_port
 from tests.gateway.accounts.conftest import SETTINGS, Keeping, ends, is_let_in, signed_in
 from tests.gateway.conftest import OTHER_VIN, VIN, eventually
 
-NEW = {"vin": VIN, "model": "AURORA", "firmware": "2.4.1"}
+
+async def enroll(room: Database, *, again: bool = False) -> registry.Enrolment:
+    async with room.transaction() as conn:
+        return await registry.enroll(conn, vin=VIN, model="AURORA", firmware="2.4.1", again=again)
 
 
 async def told(broker: RunningBroker, *changes: Secret | Imported | Readmitted | Revoked) -> None:
@@ -29,8 +32,7 @@ async def test_a_secret_from_enrolment_to_the_way_back(
     room: Database, broker: RunningBroker
 ) -> None:
     pid = broker.pid
-    async with room.transaction() as conn:
-        first = await registry.enroll(conn, **NEW)
+    first = await enroll(room)
     assert first.secret is not None
     await told(broker, *of_enrolment(first))
     async with signed_in(broker, first.secret) as vehicle:
@@ -47,8 +49,7 @@ async def test_a_secret_from_enrolment_to_the_way_back(
         await told(broker, *of_revocation(VIN))
         await ends(vehicle)
     assert not await is_let_in(broker, second.secret)
-    async with room.transaction() as conn:
-        third = await registry.enroll(conn, **NEW, again=True)
+    third = await enroll(room, again=True)
     await told(broker, *of_enrolment(third, again=True))
     assert third.secret is not None
     assert await is_let_in(broker, third.secret)
@@ -136,8 +137,7 @@ async def test_whoever_changes_a_secret_hears_that_the_broker_is_away() -> None:
 async def test_a_revocation_by_somebody_else_ends_the_connection(
     room: Database, broker: RunningBroker, keeping: Keeping
 ) -> None:
-    async with room.transaction() as conn:
-        made = await registry.enroll(conn, **NEW)
+    made = await enroll(room)
     await told(broker, *of_enrolment(made))
     assert made.secret is not None
     async with keeping(), signed_in(broker, made.secret) as vehicle:
@@ -151,8 +151,7 @@ async def test_a_revocation_while_the_broker_is_away_is_made_good(
     room: Database, broker: RunningBroker, keeping: Keeping
 ) -> None:
     """It comes back with a password file that still has the vehicle."""
-    async with room.transaction() as conn:
-        made = await registry.enroll(conn, **NEW)
+    made = await enroll(room)
     assert made.secret is not None
     broker.passwords.set(VIN, made.secret)
     async with keeping():
@@ -171,8 +170,7 @@ async def test_a_secret_nobody_brought_to_the_broker(
     room: Database, broker: RunningBroker, keeping: Keeping
 ) -> None:
     """The old one ends all the same, and the new one works once the broker has read the file."""
-    async with room.transaction() as conn:
-        old = await registry.enroll(conn, **NEW)
+    old = await enroll(room)
     assert old.secret is not None
     broker.passwords.set(VIN, old.secret)
     broker.restart()
@@ -203,8 +201,7 @@ async def test_a_secret_that_was_brought_is_left_alone(
     room: Database, broker: RunningBroker, keeping: Keeping
 ) -> None:
     async with keeping():
-        async with room.transaction() as conn:
-            made = await registry.enroll(conn, **NEW)
+        made = await enroll(room)
         await told(broker, *of_enrolment(made))
         assert made.secret is not None
         async with signed_in(broker, made.secret) as vehicle:
