@@ -49,6 +49,7 @@ _FIRST_LOOK = timedelta(hours=1)
 # Each is up to three commands, and the broker does nothing else meanwhile.
 _CHUNK = 20
 _SINGLE_LOOKS = 50
+_FAREWELL_ARRIVES = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +75,27 @@ class Keeper:
         self._will_wait = timedelta(seconds=settings.will_wait_s)
         self._regained = asyncio.Event()
         self._superseded_at: datetime | None = None
+        self._trouble = ""
+        # (VIN, session) → when a farewell was said; it may still be on its way to our own consumer.
+        self._said: dict[tuple[str, str | None], datetime] = {}
 
     async def run(self) -> None:
         """Until cancelled, through every absence of database and broker."""
-        said = ""
         while True:
             try:
                 await self._follow()
             except (DomainError, psycopg.Error) as error:
-                metrics.ACCOUNTS_BEHIND.set(1)
-                # Once for each trouble: the broker may be away for hours.
-                if str(error) != said:
-                    said = str(error)
-                    log.warning("the broker's accounts may be behind", error=said)
+                self._complain(str(error))
+            except Exception as error:
+                log.exception("looking after the broker's accounts failed", error=str(error))
+            metrics.ACCOUNTS_BEHIND.set(1)
             await asyncio.sleep(_RETRY_S)
+
+    def _complain(self, trouble: str) -> None:
+        # Once for each trouble: the broker may be away for hours.
+        if trouble != self._trouble:
+            log.warning("the broker's accounts may be behind", error=trouble)
+        self._trouble = trouble
 
     async def _follow(self) -> None:
         async with self._listening() as listener, self._control() as control:
@@ -119,6 +127,7 @@ class Keeper:
         if vins is None:
             metrics.ACCOUNTS.set(len(known.accounts))
             metrics.ACCOUNTS_BEHIND.set(0)
+            self._trouble = ""
         return waiting
 
     async def _known(self, control: Control | None, vins: set[str] | None) -> _Known:
@@ -194,11 +203,15 @@ class Keeper:
         if said is None:
             soon = self._will_wait + self._grace
             return row.presence != OFFLINE and now - row.changed_at < soon
+        self._said = {key: at for key, at in self._said.items() if now - at < _FAREWELL_ARRIVES}
+        if (row.vin, row.session) in self._said:
+            return False
         bus = self._gateway.bus.bus
         if bus is None:
             return True
         topic = topic_of(self._gateway.bus_settings.prefix, row.vin, Topic.PRESENCE)
         await bus.publish(topic, encode(said), retain=True)
+        self._said[row.vin, row.session] = now
         metrics.FAREWELLS.inc()
         log.info("a connection was ended and left no will", vin=row.vin, session=row.session)
         return False

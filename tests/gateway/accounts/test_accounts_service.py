@@ -127,7 +127,7 @@ async def test_a_vehicle_that_is_shut_out_is_offline(
         async with httpx.AsyncClient() as http:
             url = f"http://127.0.0.1:{environment['CAAS_OPS_PORT']}/metrics"
             metrics = (await http.get(url)).text
-        assert "caas_gateway_farewells_total 2.0" in metrics
+        assert "caas_gateway_farewells_total 2.0" in metrics, metrics
         assert "caas_gateway_broker_accounts_behind 0.0" in metrics
 
 
