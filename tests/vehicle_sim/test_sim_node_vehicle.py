@@ -98,7 +98,7 @@ class Bench:
             str(require("node")),
             str(self.program),
             *("--broker", f"mqtt://{self.broker.host}:{self.broker.port}"),
-            *("--vin", self.vin, "--secret", self.broker.secrets[self.vin]),
+            *("--vin", self.vin, f"--secret={self.broker.secrets[self.vin]}"),
             *("--keys", f"http://127.0.0.1:{self.keys.port}/keys.json"),
             *("--state", str(self.folder / "state.json")),
             *("--every", "0.2", "--protocol", protocol),
@@ -113,15 +113,16 @@ class Bench:
                 await process.wait()
 
 
-@pytest.fixture
+@pytest.fixture(params=["mosquitto_broker"])
 async def bench(
-    program: Path, mosquitto_broker: RunningBroker, tmp_path: Path
+    request: pytest.FixtureRequest, program: Path, tmp_path: Path
 ) -> AsyncGenerator[Bench]:
+    broker: RunningBroker = request.getfixturevalue(request.param)
     vin = new_vin()
-    mosquitto_broker.add_user(vin)
+    broker.add_user(vin)
     keys = KeyServer()
     async with await keys.serve():
-        yield Bench(program, mosquitto_broker, keys, vin, tmp_path)
+        yield Bench(program, broker, keys, vin, tmp_path)
 
 
 @asynccontextmanager
@@ -142,7 +143,11 @@ async def online(platform: Platform, boot: int) -> PresenceMessage:
     )
 
 
-@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+@pytest.mark.parametrize(
+    ("bench", "protocol"),
+    [("mosquitto_broker", "5"), ("mosquitto_broker", "3.1.1"), ("amqtt_broker", "3.1.1")],
+    indirect=["bench"],
+)
 async def test_its_story(bench: Bench, protocol: str):
     async with hearing(bench) as platform, bench.vehicle(platform, protocol) as car:
         first = await online(platform, boot=1)
