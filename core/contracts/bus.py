@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 
+from core.contracts.numbers import canonical_number
 from core.contracts.topics import MAX_PAYLOAD_BYTES
 from core.errors import DomainError
 
@@ -202,7 +203,7 @@ class Stored(msgspec.Struct, frozen=True, omit_defaults=True):
 
     boot: Counter
     n: Counter
-    missing: list[int] = []
+    missing: list[Counter] = []
 
 
 class VehicleEvent(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -290,27 +291,24 @@ def check_time(at: datetime, now: datetime) -> None:
 def digest_of(values: Iterable[ParameterSetting]) -> str:
     """SHA-256 over the sorted lines ``module.parameter=value`` (value as JSON), joined by LF.
 
-    A whole number is written without a fraction: 4.0 and 4 are one value and have one digest.
+    A number is written as RFC 8785 has it: 4.0 and 4 are one value and have one digest.
     """
     return _digest(values, _canonical)
 
 
 def fits_digest(config: ReportedConfig) -> bool:
     """Whether a report's digest is that of its values, numbers written as there or canonically."""
-    return config.digest in (digest_of(config.values), _digest(config.values, lambda value: value))
+    return config.digest in (digest_of(config.values), _digest(config.values, _as_json))
 
 
-def _digest(
-    values: Iterable[ParameterSetting], write: Callable[[ParameterValue], ParameterValue]
-) -> str:
-    lines = sorted(
-        f"{item.module}.{item.parameter}={json.dumps(write(item.value), ensure_ascii=False)}"
-        for item in values
-    )
+def _digest(values: Iterable[ParameterSetting], write: Callable[[ParameterValue], str]) -> str:
+    lines = sorted(f"{item.module}.{item.parameter}={write(item.value)}" for item in values)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _canonical(value: ParameterValue) -> ParameterValue:
-    if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_INTEGER:
-        return int(value)
-    return value
+def _canonical(value: ParameterValue) -> str:
+    return canonical_number(value) if isinstance(value, float) else _as_json(value)
+
+
+def _as_json(value: ParameterValue) -> str:
+    return json.dumps(value, ensure_ascii=False)
