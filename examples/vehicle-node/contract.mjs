@@ -44,8 +44,9 @@ export function kidOf (payload) {
 }
 
 function isSigned (parts, key) {
-  if (!key || parts.length !== 3) return false
   const [head, body, signature] = parts
+  // Buffer would overlook what is no base64url.
+  if (!key || parts.length !== 3 || !/^[\w-]+$/.test(signature)) return false
   return verify(null, Buffer.from(`${head}.${body}`, 'latin1'), key, Buffer.from(signature, 'base64url'))
 }
 
@@ -61,7 +62,8 @@ export function judge (payload, keys, state, car, now) {
   if (!isSigned(parts, keys.get(kidOf(payload)))) return { answer: reply(refuse('BAD_SIGNATURE')) }
   if (!readable(command)) return { answer: reply(refuse('MALFORMED')) }
   if (command.vin !== car.vin) return { answer: reply(refuse('WRONG_VEHICLE')) }
-  const known = state.answers[command.command_id]
+  const id = idOf(command)
+  const known = state.answers[id]
   if (known) return { answer: known, config: known.result === 'APPLIED' }
   if (command.seq <= state.highestSeq) return { answer: reply(refuse('REPLAYED')) }
   state.highestSeq = command.seq
@@ -70,8 +72,8 @@ export function judge (payload, keys, state, car, now) {
   else if (command.kind === 'QUERY' || command.kind === 'TEST') outcome = { result: 'REPORT' }
   else if (command.kind === 'DISPLAY') outcome = show(command)
   else outcome = configure(command, state, car)
-  const answer = state.answers[command.command_id] = reply(outcome)
-  for (const id of Object.keys(state.answers).slice(0, -200)) delete state.answers[id]
+  const answer = state.answers[id] = reply(outcome)
+  for (const old of Object.keys(state.answers).slice(0, -200)) delete state.answers[old]
   const query = answer.result === 'REPORT' && command.kind === 'QUERY'
   const applied = answer.result === 'APPLIED'
   if (applied) state.appliedSeq = command.seq
@@ -95,10 +97,15 @@ function configure (command, state, car) {
   const wanted = command.values ?? []
   const revert = command.revert_values ?? []
   if (!wanted.length) return refuse('MALFORMED', 'CONFIGURE without values')
-  for (const item of [...wanted, ...revert]) {
-    const known = PARAMETERS[nameOf(item)]
-    if (!known) return refuse('UNKNOWN_PARAMETER', nameOf(item))
-    if (!known.allowed.includes(item.value)) return refuse('INVALID_VALUE', nameOf(item))
+  for (const items of [wanted, revert]) {
+    const given = new Map()
+    for (const item of items) {
+      const name = nameOf(item)
+      if (!Object.hasOwn(PARAMETERS, name)) return refuse('UNKNOWN_PARAMETER', name)
+      if (!PARAMETERS[name].allowed.includes(item.value)) return refuse('INVALID_VALUE', name)
+      if (given.has(name) && given.get(name) !== item.value) return refuse('INVALID_VALUE', `${name} is given two values`)
+      given.set(name, item.value)
+    }
   }
   const parked = command.safe_state === 'PARKED' || wanted.some((item) => PARAMETERS[nameOf(item)].parked)
   if (parked && car.operational === 'RUNNING') return refuse('UNSAFE_STATE', car.operational)
@@ -126,11 +133,12 @@ function readable (c) {
   return c !== undefined && typeof c.vin === 'string' && idOf(c) !== null && seqOf(c) >= 1 &&
     KINDS.includes(c.kind) && isMoment(c.issued_at) && isMoment(c.expires_at) &&
     areSettings(c.values) && areSettings(c.revert_values) &&
-    (c.valid_until == null || isMoment(c.valid_until)) && ['PARKED', 'ANY', undefined].includes(c.safe_state)
+    (c.valid_until == null || isMoment(c.valid_until)) && ['PARKED', 'ANY', undefined].includes(c.safe_state) &&
+    ['INFO', 'WARNING', undefined].includes(c.level)
 }
 
 // What an answer may name of a command that cannot be trusted; anything else would spoil the answer.
-const idOf = (c) => typeof c?.command_id === 'string' && UUID.test(c.command_id) ? c.command_id : null
+const idOf = (c) => typeof c?.command_id === 'string' && UUID.test(c.command_id) ? c.command_id.toLowerCase() : null
 const seqOf = (c) => Number.isSafeInteger(c?.seq) && c.seq >= 0 ? c.seq : null
 
 function parse (part) {
