@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from joserfc.jwk import KeySet, OKPKey
 
 from core.bus import open_bus
 from core.contracts import jws
@@ -37,6 +38,7 @@ from tests.vehicle_sim.conftest import new_vin
 from tests.vehicle_sim.harness import (
     BOOST,
     BOOST_OFF,
+    KEY,
     NOW,
     UPWARD_FILTERS,
     Platform,
@@ -101,7 +103,7 @@ class Bench:
             *("--vin", self.vin, f"--secret={self.broker.secrets[self.vin]}"),
             *("--keys", f"http://127.0.0.1:{self.keys.port}/keys.json"),
             *("--state", str(self.folder / "state.json")),
-            *("--every", "0.2", "--protocol", protocol),
+            *("--every", "0.2", "--protocol", protocol, "--keys-every", "0.1"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
         )
@@ -208,6 +210,26 @@ async def test_it_refuses_what_it_must(bench: Bench):
         assert expired.reason is Reason.EXPIRED
         assert (await platform.command(command(3, BOOST))).reason is Reason.REPLAYED
         assert platform.of(ReportedConfig)[-1].seq == 0
+
+
+async def test_it_follows_the_keys(bench: Bench):
+    successor = jws.new_signing_key()
+
+    async def reason(seq: int, key: OKPKey) -> Reason | None:
+        wanted = live(command(seq, kind=CommandKind.TEST, vin=bench.vin))
+        await platform.say(Topic.CMD, jws.sign(wanted, key))
+        await eventually(lambda: bool(platform.answers_to(wanted)), "answered")
+        return platform.answers_to(wanted)[0].reason
+
+    async with hearing(bench) as platform, bench.vehicle(platform):
+        await online(platform, boot=1)
+        assert await reason(1, KEY) is None
+        bench.keys.keys = KeySet([successor])
+        asked = bench.keys.asked
+        # Two more: the first of them may have begun before.
+        await eventually(lambda: bench.keys.asked >= asked + 3, "asked regularly")
+        assert await reason(2, KEY) is Reason.BAD_SIGNATURE
+        assert await reason(2, successor) is None
 
 
 async def test_it_switches_off_in_time_and_keeps_telemetry(bench: Bench):
