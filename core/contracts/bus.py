@@ -157,7 +157,17 @@ class ActiveService(msgspec.Struct, frozen=True):
     state: ServiceState
 
 
+def _no_codes() -> list[str]:
+    return []
+
+
+def _no_services() -> list[ActiveService]:
+    return []
+
+
 class VehicleStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a vehicle is. The two lists are always written, and read as empty where they miss."""
+
     at: Moment
     operational: Operational
     firmware: str
@@ -167,10 +177,11 @@ class VehicleStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     odometer_km: float | None = None
     soc_pct: Percent | None = None
     fuel_pct: Percent | None = None
-    error_codes: list[str] = []
+    # By functions of our own, for what is made by `list` counts as a default and is left out.
+    error_codes: list[str] = msgspec.field(default_factory=_no_codes)
     latency_ms: float | None = None
     packet_loss_pct: Percent | None = None
-    active_services: list[ActiveService] = []
+    active_services: list[ActiveService] = msgspec.field(default_factory=_no_services)
 
 
 class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -219,6 +230,10 @@ class PresenceMessage(msgspec.Struct, frozen=True):
     at: Moment
     session: str
     boot: Counter
+
+    def __post_init__(self) -> None:
+        if self.state is Presence.LIMITED:
+            raise ValueError("LIMITED is the platform's word; a vehicle is ONLINE or OFFLINE")
 
 
 class Unusable(DomainError):
