@@ -94,7 +94,12 @@ class BusSettings(SettingsGroup):
     # 5 (Mosquitto, EMQX, HiveMQ) or 3.1.1 (amqtt).
     protocol: str = Field("5", pattern=r"^(5|3\.1\.1)$")
     tls: bool = False
+    # Whom to trust; without it the system's authorities.
     ca_file: Path | None = None
+    # The client's own certificate, where the broker asks for one. Replaced files are read again
+    # at the next connection.
+    cert_file: Path | None = None
+    key_file: Path | None = None
     # Topics are {prefix}/{vin}/…, DOMAIN 20 mqtt.prefix.
     prefix: str = "caas/v1/vehicles"
     # The slot of this replica: part of its client id, so a restart finds its session again.

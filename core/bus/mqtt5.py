@@ -26,6 +26,7 @@ from core.bus.port import (
     Will,
 )
 from core.bus.reconnect import CLOSE_TIMEOUT_S, BusOptions, ReconnectingBus
+from core.bus.tls import in_words
 from core.bus.topics import wire_filter
 
 log = core.log.get(__name__)
@@ -114,7 +115,7 @@ class _Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        reason = self._reason or (str(exc) if exc else "closed by the broker")
+        reason = self._reason or ("closed by the broker" if exc is None else in_words(exc))
         for waiter in (self.connack, self.suback):
             if not waiter.done():
                 waiter.set_exception(BusUnavailable(reason))
@@ -218,7 +219,8 @@ class Mqtt5Bus(ReconnectingBus):
         link.on_writable = self._pump
         link.on_refused = self._on_confirmed
         try:
-            await loop.create_connection(lambda: link, options.host, options.port, ssl=options.tls)
+            tls = None if options.tls is None else options.tls.context()
+            await loop.create_connection(lambda: link, options.host, options.port, ssl=tls)
             link.write(_connect_packet(options).write())
             connack = await link.connack
             if int(connack.reason_code) in TRANSIENT:

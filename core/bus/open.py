@@ -1,12 +1,13 @@
 """Builds the right adapter from the settings; the only place that knows which there are."""
 
-import ssl
 from collections.abc import Sequence
+from pathlib import Path
 
 from core.bus.mqtt5 import Mqtt5Bus
 from core.bus.mqtt311 import Mqtt311Bus
 from core.bus.port import Bus, OnConnect, Subscription, WillSource
 from core.bus.reconnect import BusOptions
+from core.bus.tls import tls_files
 from core.bus.topics import topic_matches
 from core.settings import BusSettings
 
@@ -21,13 +22,16 @@ def open_bus(
     will: WillSource | None = None,
     username: str | None = None,
     password: str | None = None,
+    cert_file: Path | None = None,
+    key_file: Path | None = None,
     on_connect: OnConnect | None = None,
     receive_max: int | None = None,
     role: str = "service",
 ) -> Bus:
     """A bus that is not started yet, for the broker the settings name.
 
-    ``username`` and ``password`` override the settings (a vehicle signs in as itself).
+    ``username`` and ``password``, or ``cert_file`` and ``key_file``, go before the settings' (a
+    vehicle signs in as itself). SettingsError where the files for TLS cannot be used.
     ``will`` may be a function: then each connection has a will of its own.
     ``on_connect`` runs as a task after each connection stands and is subscribed; it may publish.
     ``role`` labels the metrics and must be one of few values.
@@ -44,7 +48,7 @@ def open_bus(
         on_connect=on_connect,
         receive_max=receive_max or settings.receive_max,
         keep_alive_s=settings.keep_alive_s,
-        tls=ssl.create_default_context(cafile=settings.ca_file) if settings.tls else None,
+        tls=tls_files(settings, cert_file, key_file),
         role=role,
     )
     return Mqtt5Bus(options) if settings.protocol == "5" else Mqtt311Bus(options)

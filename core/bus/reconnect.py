@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import ssl
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,8 @@ from core.bus.port import (
     Will,
     WillSource,
 )
+from core.bus.tls import TlsFiles, in_words
+from core.errors import SettingsError
 
 log = core.log.get(__name__)
 
@@ -58,7 +59,7 @@ class BusOptions:
     receive_max: int = 1000
     keep_alive_s: int = 30
     session_expiry_s: int = 24 * 3600
-    tls: ssl.SSLContext | None = None
+    tls: TlsFiles | None = None
     role: str = "service"
     backoff: Backoff = field(default_factory=Backoff)
 
@@ -78,6 +79,7 @@ class ReconnectingBus(ABC):
         self._connected = False
         self._closed = False
         self._connections = 0
+        self._trouble = "not connected yet"
         self._runner: asyncio.Task[None] | None = None
         self._greeter: asyncio.Task[None] | None = None
         self._started: asyncio.Future[None] | None = None
@@ -112,6 +114,11 @@ class ReconnectingBus(ABC):
     @property
     def connected(self) -> bool:
         return self._connected
+
+    @property
+    def trouble(self) -> str | None:
+        """See :attr:`core.bus.port.Bus.trouble`."""
+        return None if self._connected else self._trouble
 
     async def start(self) -> None:
         """See :meth:`core.bus.port.Bus.start`."""
@@ -204,9 +211,13 @@ class ReconnectingBus(ABC):
                 return
             attempt = 0 if loop.time() - since > SETTLED_S else attempt + 1
             delay_s = self.options.backoff.delay_s(attempt)
-            log.info(
+            # A broker that stays away is news once.
+            say = log.info if reason == self._trouble else log.warning
+            self._trouble = reason
+            say(
                 "bus_reconnecting",
                 client_id=self.options.client_id,
+                broker=f"{self.options.host}:{self.options.port}",
                 reason=reason,
                 delay_s=round(delay_s, 3),
             )
@@ -222,8 +233,9 @@ class ReconnectingBus(ABC):
                 self._started.set_exception(refused)
                 return None
             return str(refused)
-        except (OSError, TimeoutError, BusUnavailable) as error:
-            return str(error) or type(error).__name__
+        except (OSError, TimeoutError, BusUnavailable, SettingsError) as error:
+            # SettingsError: a certificate that is being replaced; it was good when we started.
+            return in_words(error)
         self._stands()
         # Shielded: the adapter still waits for it when close() cancels this task.
         reason = await asyncio.shield(lost)
@@ -232,6 +244,7 @@ class ReconnectingBus(ABC):
 
     def _stands(self) -> None:
         self._connected = True
+        self._trouble = "the connection was lost"
         self._metrics.connected.inc()
         if self._connections:
             self._metrics.reconnects.inc()
