@@ -229,6 +229,10 @@ class Mqtt311Bus(ReconnectingBus):
         super().__init__(options)
         self._link: _Link | None = None
 
+    @property
+    def unacknowledged(self) -> int:
+        return 0 if self._link is None else len(self._link.unacked)
+
     def ack(self, message: Message) -> None:
         """Acknowledge; nothing happens for a message of an earlier connection or a second time."""
         token, link = message.token, self._link

@@ -38,6 +38,10 @@ class Outbox:
     def in_flight(self) -> int:
         return len(self._in_flight)
 
+    @property
+    def unsent(self) -> int:
+        return len(self._unsent)
+
     def add(self, item: Outgoing) -> None:
         self._unsent.append(item)
 
@@ -86,6 +90,7 @@ class Outbox:
     def fail_all(self, reason: str) -> None:
         """Nobody will send these any more."""
         for item in (*self._in_flight.values(), *self._unsent):
+            item.queued = False
             if not item.done.done():
                 item.done.set_exception(BusUnavailable(reason))
         self._in_flight.clear()

@@ -75,7 +75,7 @@ class ReconnectingBus(ABC):
         self.options = options
         self._inbox = Inbox(self._has_room)
         self._outbox = Outbox()
-        self._metrics = BusMetrics(options.role)
+        self._metrics = BusMetrics(options.role, self)
         self._connected = False
         self._closed = False
         self._connections = 0
@@ -109,7 +109,24 @@ class ReconnectingBus(ABC):
     def ack(self, message: Message) -> None:
         """See :meth:`core.bus.port.Bus.ack`."""
 
+    @property
+    @abstractmethod
+    def unacknowledged(self) -> int:
+        """Messages of the present connection that were received and not acknowledged."""
+
     # The port.
+
+    @property
+    def inbox_depth(self) -> int:
+        return len(self._inbox)
+
+    @property
+    def in_flight(self) -> int:
+        return self._outbox.in_flight
+
+    @property
+    def unsent(self) -> int:
+        return self._outbox.unsent
 
     @property
     def connected(self) -> bool:
@@ -149,7 +166,8 @@ class ReconnectingBus(ABC):
         """See :meth:`core.bus.port.Bus.publish`; BusUnavailable: it may or may not have arrived."""
         if self._closed:
             raise BusUnavailable("the bus is closed")
-        done = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        began, done = loop.time(), loop.create_future()
         item = Outgoing(topic, payload, retain, properties, done)
         self._outbox.add(item)
         self._pump()
@@ -168,6 +186,7 @@ class ReconnectingBus(ABC):
         finally:
             self._outbox.give_up(item)
         self._metrics.published.inc()
+        self._metrics.publish_seconds.observe(loop.time() - began)
 
     async def close(self, *, drop: bool = False) -> None:
         """See :meth:`core.bus.port.Bus.close`; a second call does nothing.

@@ -151,3 +151,38 @@ async def test_metrics_count_by_role() -> None:
     assert value("caas_bus_acked_total") == 1
     assert value("caas_bus_stale_acks_total") == 1
     assert value("caas_bus_publish_failures_total", reason="NO") == 1
+
+
+async def test_depths_and_latency_are_measured_by_role() -> None:
+    def value(name: str) -> float:
+        return REGISTRY.get_sample_value(name, {"role": "deep"}) or 0.0
+
+    def depths() -> dict[str, float]:
+        names = ("inbox_depth", "unacknowledged", "in_flight", "unsent")
+        return {name: value(f"caas_bus_{name}") for name in names}
+
+    broker = MemoryBroker()
+    bus = MemoryBus(broker, "deep", subscriptions=[Subscription("t")], role="deep")
+    await bus.start()
+    for _ in range(3):
+        await bus.publish("t", b"")
+    assert depths() == {"inbox_depth": 3, "unacknowledged": 3, "in_flight": 0, "unsent": 0}
+    (message,) = await take(bus)
+    assert depths()["inbox_depth"] == 2
+    bus.ack(message)
+    assert depths()["unacknowledged"] == 2
+    under_way = asyncio.create_task(bus.publish("t", b""))
+    await asyncio.sleep(0)
+    assert depths()["in_flight"] == 1
+    await under_way
+    broker.stop()
+    await asyncio.sleep(0)
+    waiting = [asyncio.create_task(bus.publish("t", b"")) for _ in range(2)]
+    while not depths()["unsent"]:
+        await asyncio.sleep(0)
+    assert (depths()["in_flight"], depths()["unsent"]) == (0, 2)
+    await bus.close()
+    await asyncio.wait(waiting)
+    assert [type(task.exception()) for task in waiting] == [BusUnavailable] * 2
+    assert depths() == dict.fromkeys(depths(), 0)
+    assert value("caas_bus_publish_seconds_count") == 4
