@@ -237,6 +237,8 @@ def decode(kind: type[T], payload: bytes) -> T:
     if decoder is None:
         decoder = _decoders[kind] = msgspec.json.Decoder(kind)
     try:
+        # msgspec looks at no byte of a member it does not know; JSON is UTF-8 as a whole.
+        payload.decode()
         message = decoder.decode(payload)
     except msgspec.ValidationError as error:
         raise Unusable("MALFORMED", str(error)) from None
