@@ -9,7 +9,7 @@ from typing import Any, NoReturn, cast
 from uuid import UUID
 
 from core.bus import Message
-from core.clock import ManualClock
+from core.clock import ManualClock, rfc3339
 from core.contracts.bus import TelemetryBatch, decode, encode
 from core.contracts.topics import UPWARD, Topic
 from core.settings import load
@@ -53,9 +53,9 @@ _consumer = gateway.Consumer(
 )
 
 
-def good() -> dict[str, bytes]:
+def good(now: datetime = NOW) -> dict[str, bytes]:
     """A usable message of every kind, by the last level of its topic."""
-    at, uuid = "2026-11-24T07:59:59.000Z", str(UUID(int=7))
+    at, uuid, t = rfc3339(now), str(UUID(int=7)), int(now.timestamp() * 1000)
     bodies: dict[str, Any] = {
         "answer": {"command_id": uuid, "seq": 41, "result": "REJECTED", "reason": "EXPIRED",
                    "detail": "é", "at": at},
@@ -68,8 +68,8 @@ def good() -> dict[str, bytes]:
                    "lat": 40.4, "lon": -3.7, "error_codes": ["P0A0F"],
                    "active_services": [{"service": "S", "since": at, "state": "ACTIVE"}]},
         "telemetry": {"boot": 17, "n": 5120, "samples": [
-            {"t": 1795507200000, "speed_kmh": 87.5, "state": "RUNNING", "extra": {"tyre": 241}},
-            {"t": 1795507201000}]},
+            {"t": t - 1000, "speed_kmh": 87.5, "state": "RUNNING", "extra": {"tyre": 241}},
+            {"t": t}]},
     }  # fmt: skip
     return {topic: json.dumps(body).encode() for topic, body in bodies.items()}
 
