@@ -176,12 +176,14 @@ class ReconnectingBus(ABC):
                 await item.done
         except TimeoutError:
             self._metrics.failed("timeout")
+            self._outbox.give_up(item)
+            self._pump()
             raise BusUnavailable(f"no confirmation of {topic} within {timeout_s:g} s") from None
         except PublishFailed as refused:
             self._metrics.failed(refused.reason)
             raise
         except BusUnavailable:
-            self._metrics.failed("closed")
+            self._metrics.failed("closed" if self._closed else "line")
             raise
         finally:
             self._outbox.give_up(item)

@@ -54,6 +54,8 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self._stalled: set[asyncio.StreamWriter] = set()
         self.muted = False
+        # The line breaks whenever the client says this.
+        self.poison: bytes | None = None
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
@@ -111,6 +113,8 @@ class Proxy:
     ) -> None:
         try:
             while data := await reader.read(65536):
+                if self.poison is not None and self.poison in data:
+                    self.cut()
                 if writer not in self._stalled and not (from_broker and self.muted):
                     writer.write(data)
                 await writer.drain()

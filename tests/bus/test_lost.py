@@ -51,6 +51,33 @@ async def test_a_publish_whose_confirmation_is_lost_says_so_in_time(stack: Stack
     await vehicle.publish(topic, b"2", timeout_s=DEADLINE_S)
 
 
+@promised("line")
+async def test_a_message_that_breaks_the_line_holds_up_no_other(stack: Stack) -> None:
+    """As a broker does that cuts the line for a packet that is too large."""
+    vin = stack.vehicle()
+    topic = stack.topic(vin, "telemetry")
+    consumer = await stack.open("svc-telemetry", client("telemetry"), topic)
+    vehicle = await stack.open(vin, vin)
+    stack.proxies[vin].poison = b"poison"
+
+    def publish(payload: bytes) -> asyncio.Task[None]:
+        return asyncio.create_task(vehicle.publish(topic, payload, timeout_s=FOREVER_S))
+
+    before = [publish(b"a%d" % number) for number in range(5)]
+    poison = publish(b"poison")
+    after = [publish(b"b%d" % number) for number in range(5)]
+    async with asyncio.timeout(DEADLINE_S):
+        await asyncio.gather(*before, *after)
+        with pytest.raises(BusUnavailable, match="the line broke each time"):
+            await poison
+    await vehicle.publish(topic, b"last")
+    got = await take_and_ack(consumer, 11)
+    while got[-1] != b"last":
+        got += await take_and_ack(consumer)
+    wanted = {b"%c%d" % (kind, number) for kind in b"ab" for number in range(5)}
+    assert set(got) == wanted | {b"last"}
+
+
 @promised("reconnect")
 async def test_a_killed_broker_is_survived_with_the_subscriptions(stack: Stack) -> None:
     """Whatever of the session the broker forgot: every connection subscribes again."""

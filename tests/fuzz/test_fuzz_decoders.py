@@ -24,6 +24,12 @@ FOUND = {
         "presence",
         b'{"state":"ONLINE","at":"2026-11-24T07:59:59Z","session":"s","boot":1,"x":"\xe5"}',
     ),
+    "a time that is in the year 10000 in UTC": (
+        "status",
+        good()["status"].replace(
+            b'"since": "2026-11-24T08:00:00.000Z"', b'"since": "9999-12-31T23:59:59.999-14:00"'
+        ),
+    ),
 }
 
 
