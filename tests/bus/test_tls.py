@@ -1,6 +1,7 @@
 """TLS of both adapters on a real Mosquitto: who is trusted, who is not, and what is said then."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -15,12 +16,12 @@ import pytest_asyncio
 from cryptography.hazmat.primitives import serialization
 from structlog.testing import capture_logs
 
-from caas.brokers.mosquitto import find_mosquitto
-from core.bus import Bus, BusUnavailable, Subscription, open_bus
+from caas.brokers.mosquitto import acl_text, find_mosquitto
+from core.bus import Bus, BusUnavailable, PublishFailed, Subscription, open_bus
 from core.bus.start import BusHolder
 from core.errors import SettingsError
 from core.settings import BusSettings, load
-from tests.broker_fixtures import free_port, wait_until
+from tests.broker_fixtures import PREFIX, free_port, wait_until
 from tests.bus.bus_stacks import DEADLINE_S, client, take_and_ack, until
 from tests.bus.pki import Authority, Pair
 
@@ -36,7 +37,9 @@ class TlsBroker:
         self.folder = folder
         self._config = folder / "mosquitto.conf"
         self._process: subprocess.Popen[bytes] | None = None
-        (folder / "acl").write_text("pattern readwrite t/%u/#\n", encoding="utf-8")
+        # Production's rules, and room for what the other tests say.
+        rules = acl_text(PREFIX) + "\npattern readwrite t/%u/#\n"
+        (folder / "acl").write_text(rules, encoding="utf-8")
         self._config.write_text(
             f"listener {self.port} 127.0.0.1\n"
             f"cafile {ca}\ncertfile {folder}/server.crt\nkeyfile {folder}/server.key\n"
@@ -157,6 +160,20 @@ async def test_the_certificate_is_the_identity(opens: Open, ca: Authority) -> No
     bus = await started(opens(ca.client(VIN), f"t/{VIN}/#", f"t/{VIN[::-1]}/#"))
     await bus.publish(f"t/{VIN}/status", b"own")
     assert await take_and_ack(bus) == [b"own"]
+
+
+async def test_a_vehicle_needs_nothing_but_its_certificate(opens: Open, ca: Authority) -> None:
+    """The rules of production are patterns: nothing of this vehicle is known to the broker."""
+    other = "VF1AURXRA00000025"
+    service = await started(
+        opens(ca.client("svc-gateway"), f"{PREFIX}/{VIN}/status", f"{PREFIX}/{other}/status")
+    )
+    vehicle = await started(opens(ca.client(VIN), f"{PREFIX}/{VIN}/cmd"))
+    # MQTT 5 says no; 3.1.1 cannot.
+    with contextlib.suppress(PublishFailed):
+        await vehicle.publish(f"{PREFIX}/{other}/status", b"forged")
+    await vehicle.publish(f"{PREFIX}/{VIN}/status", b"own")
+    assert await take_and_ack(service) == [b"own"]
 
 
 async def test_large_and_many_messages_pass_with_a_small_window(opens: Open, ca: Authority) -> None:
