@@ -16,6 +16,7 @@ from core.errors import DomainError
 
 MAX_AHEAD = timedelta(hours=24)  # a time further in the future is unusable (BUS, last section)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LAST_MOMENT = datetime.max.replace(tzinfo=UTC)
 # JSON's interoperable integers (RFC 8259, section 6); no counter of ours comes near.
 MAX_INTEGER = 2**53 - 1
 
@@ -253,6 +254,8 @@ def decode(kind: type[T], payload: bytes) -> T:
     if decoder is None:
         decoder = _decoders[kind] = msgspec.json.Decoder(kind)
     try:
+        # msgspec looks at no byte of a member it does not know; JSON is UTF-8 as a whole.
+        payload.decode()
         message = decoder.decode(payload)
     except msgspec.ValidationError as error:
         raise Unusable("MALFORMED", str(error)) from None
@@ -260,6 +263,7 @@ def decode(kind: type[T], payload: bytes) -> T:
         raise Unusable("NOT_JSON", str(error)) from None
     except RecursionError:
         raise Unusable("MALFORMED", "nested too deeply") from None
+    _check_inner_times(message)
     # NUL is legal in JSON and impossible in PostgreSQL's text and jsonb.
     if b"\\u0000" in payload and _has_nul(msgspec.to_builtins(message)):
         raise Unusable("MALFORMED", "a text holds the character NUL")
@@ -297,10 +301,23 @@ def check_time(at: datetime, now: datetime) -> None:
     A time before 1970 is MALFORMED: no clock shows it, and neither the sample's time nor every
     language's calendar has it.
     """
-    if at < EPOCH:
-        raise Unusable("MALFORMED", f"{at.isoformat()} is before 1970")
+    _check_past_1970(at)
     if at - now > MAX_AHEAD:
         raise Unusable("FROM_THE_FUTURE", f"{at.isoformat()} is more than 24 h ahead")
+
+
+def _check_inner_times(message: msgspec.Struct) -> None:
+    """Of the times a message has beside ``at``, only that UTC can write them."""
+    if isinstance(message, VehicleStatus):
+        for service in message.active_services:
+            _check_past_1970(service.since)
+            if service.since > LAST_MOMENT:
+                raise Unusable("MALFORMED", f"{service.since.isoformat()} is past the year 9999")
+
+
+def _check_past_1970(at: datetime) -> None:
+    if at < EPOCH:
+        raise Unusable("MALFORMED", f"{at.isoformat()} is before 1970")
 
 
 def digest_of(values: Iterable[ParameterSetting]) -> str:
