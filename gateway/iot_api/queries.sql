@@ -1,12 +1,14 @@
 -- The IoT API: clients, tokens, requests, callbacks.
 
 -- name: insert_client
-INSERT INTO gateway.iot_client (client_id, scopes, every_vehicle, callback_url, callback_secret)
-VALUES (%(client_id)s, %(scopes)s, %(every_vehicle)s, %(callback_url)s, %(callback_secret)s)
+INSERT INTO gateway.iot_client (client_id, scopes, every_vehicle, models, callback_url,
+    callback_secret)
+VALUES (%(client_id)s, %(scopes)s, %(every_vehicle)s, %(models)s, %(callback_url)s,
+    %(callback_secret)s)
 ON CONFLICT (client_id) DO NOTHING
 
 -- name: clients
-SELECT c.client_id, c.scopes, c.every_vehicle, c.status, c.callback_url, c.created_at,
+SELECT c.client_id, c.scopes, c.every_vehicle, c.models, c.status, c.callback_url, c.created_at,
     (SELECT count(*) FROM gateway.iot_client_vehicle v WHERE v.client_id = c.client_id) AS vehicles
 FROM gateway.iot_client c
 WHERE %(client_id)s::text IS NULL OR c.client_id = %(client_id)s
@@ -51,6 +53,40 @@ WHERE t.token_hash = %(token_hash)s AND t.expires_at > %(now)s AND c.status = 'A
 -- name: may_reach
 SELECT EXISTS (SELECT FROM gateway.iot_client_vehicle
     WHERE client_id = %(client_id)s AND vin = %(vin)s)
+  OR EXISTS (SELECT FROM gateway.iot_client c JOIN gateway.vehicle v ON v.model = ANY(c.models)
+    WHERE c.client_id = %(client_id)s AND v.vin = %(vin)s)
+
+-- name: model_exists
+SELECT EXISTS (SELECT FROM config.vehicle_model_v1 WHERE code = %(model)s)
+
+-- name: end_keys
+UPDATE gateway.iot_client_key SET expires_at = %(until)s
+WHERE client_id = %(client_id)s AND (expires_at IS NULL OR expires_at > %(until)s)
+
+-- name: insert_key
+INSERT INTO gateway.iot_client_key (key_id, client_id, secret, created_at)
+VALUES (%(key_id)s, %(client_id)s, %(secret)s, %(now)s)
+
+-- name: by_key
+SELECT c.client_id, c.scopes, c.every_vehicle, k.secret
+FROM gateway.iot_client_key k JOIN gateway.iot_client c USING (client_id)
+WHERE k.key_id = %(key_id)s AND c.status = 'ACTIVE'
+  AND (k.expires_at IS NULL OR k.expires_at > %(now)s)
+
+-- name: insert_certificate
+INSERT INTO gateway.iot_client_certificate AS k (fingerprint, client_id, created_at)
+VALUES (%(fingerprint)s, %(client_id)s, %(now)s)
+ON CONFLICT (fingerprint) DO UPDATE SET client_id = k.client_id
+    WHERE k.client_id = EXCLUDED.client_id
+
+-- name: delete_certificate
+DELETE FROM gateway.iot_client_certificate
+WHERE fingerprint = %(fingerprint)s AND client_id = %(client_id)s
+
+-- name: by_certificate
+SELECT c.client_id, c.scopes, c.every_vehicle
+FROM gateway.iot_client_certificate k JOIN gateway.iot_client c USING (client_id)
+WHERE k.fingerprint = %(fingerprint)s AND c.status = 'ACTIVE'
 
 -- name: vehicle
 SELECT vin, model, firmware, presence, last_seen_at, operational, signal_pct, status,
