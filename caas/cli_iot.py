@@ -39,6 +39,9 @@ def create(
     callback_url: Annotated[
         str | None, typer.Option(help="Where it wants to hear how commands end.")
     ] = None,
+    telemetry_url: Annotated[
+        str | None, typer.Option(help="Where it wants its vehicles' telemetry.")
+    ] = None,
 ) -> None:
     """Let a system in: prints its secrets, once."""
     from gateway.iot_api import clients
@@ -53,6 +56,7 @@ def create(
             every_vehicle=every_vehicle,
             models=model or (),
             callback_url=callback_url,
+            telemetry_url=telemetry_url,
             allow_http=load(IotApiSettings).callback_allow_http,
         )
         await clients.allow(conn, client_id, vin or [], allowed=True)

@@ -36,3 +36,6 @@ class IotApiSettings(SettingsGroup):
     callback_poll_s: float = Field(1.0, gt=0)
     # Only for development: a callback over plain HTTP can be read and changed on its way.
     callback_allow_http: bool = False
+    # Telemetry waiting for a client: messages at most, and how old. Beyond that it is lost to it.
+    telemetry_most: int = Field(10_000, ge=1)
+    telemetry_keep_s: float = Field(3600.0, gt=0)
