@@ -63,12 +63,12 @@ class Car:
     async def drive(self) -> None:
         """Until the bus is closed."""
         async for message in self.bus.messages():
+            self.payloads.append(message.payload)
             self.bus.ack(message)
             try:
                 command = verify(message.payload, await self._trusted(message.payload))
             except BadSignature:
                 continue  # left in the session by an earlier platform
-            self.payloads.append(message.payload)
             self.commands.append(command)
             if self.mood == "mute":
                 if command.kind is CommandKind.QUERY:
@@ -83,10 +83,6 @@ class Car:
                 await self.answer(command, Result.APPLIED)
                 await self.report(command.seq)
 
-    def _apply(self, command: Command) -> None:
-        for item in command.values:
-            self.values[f"{item.module}.{item.parameter}"] = item.value
-
     def fetch_keys(self, ring: KeyRing) -> None:
         """Trust the gateway's published keys, as a vehicle does, and not the file."""
         self._ring = ring
@@ -95,6 +91,10 @@ class Car:
         if self._ring is not None:
             return await self._ring.for_command(payload)
         return load_signing_keys(self._keys_file).verifier()
+
+    def _apply(self, command: Command) -> None:
+        for item in command.values:
+            self.values[f"{item.module}.{item.parameter}"] = item.value
 
     async def answer(self, command: Command, result: Result, reason: Why | None = None) -> None:
         said = Answer(
