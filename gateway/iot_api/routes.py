@@ -31,6 +31,7 @@ from core.errors import DomainError, Invalid, Unauthenticated
 from gateway.iot_api import clients, service, vehicles
 from gateway.iot_api.auth import KEY_HEADER, TIME_HEADER, Failures, Presented, Scheme
 from gateway.iot_api.clients import Caller
+from gateway.iot_api.document import CONFIGURE, READ, TOKEN, TOKEN_FORM
 from gateway.iot_api.metrics import REFUSED, TOKENS
 from gateway.iot_api.settings import IotApiSettings
 from gateway.parts import Gateway
@@ -119,7 +120,13 @@ VinPath = Annotated[str, Path(pattern="^[A-HJ-NPR-Z0-9]{17}$")]
 RequestId = Annotated[str, Header(alias=REQUEST_ID_HEADER, pattern="^[A-Za-z0-9._:-]{1,100}$")]
 
 
-@router.post("/oauth/token", response_model=TokenAnswer, tags=["tokens"])
+@router.post(
+    "/oauth/token",
+    response_model=TokenAnswer,
+    tags=["tokens"],
+    responses=TOKEN,
+    openapi_extra=TOKEN_FORM,
+)
 async def token(request: Request, iot: Iot) -> JSONResponse:
     """An access token for client credentials (RFC 6749, 4.4): HTTP Basic, or in the form."""
     try:
@@ -136,7 +143,7 @@ async def token(request: Request, iot: Iot) -> JSONResponse:
     return JSONResponse(made.model_dump(), headers={"Cache-Control": "no-store"})
 
 
-@router.post("/vehicle/{vin}/configure", status_code=202, tags=["vehicles"])
+@router.post("/vehicle/{vin}/configure", status_code=202, tags=["vehicles"], responses=CONFIGURE)
 async def configure(
     vin: VinPath, body: ConfigureRequest, request_id: RequestId, caller: CallerDep, iot: Iot
 ) -> CommandAccepted:
@@ -153,7 +160,7 @@ async def configure(
         )
 
 
-@router.get("/vehicle/{vin}/commands/{command_id}", tags=["vehicles"])
+@router.get("/vehicle/{vin}/commands/{command_id}", tags=["vehicles"], responses=READ)
 async def command(vin: VinPath, command_id: UUID, caller: CallerDep, iot: Iot) -> CommandView:
     """How a command stands."""
     async with iot.gateway.database.transaction() as conn:
@@ -163,7 +170,7 @@ async def command(vin: VinPath, command_id: UUID, caller: CallerDep, iot: Iot) -
         )
 
 
-@router.get("/vehicle/{vin}/status", tags=["vehicles"])
+@router.get("/vehicle/{vin}/status", tags=["vehicles"], responses=READ)
 async def status(vin: VinPath, caller: CallerDep, iot: Iot) -> StatusView:
     """Connectivity, active services, diagnostics, and the reported configuration."""
     async with iot.gateway.database.transaction() as conn:
@@ -171,7 +178,7 @@ async def status(vin: VinPath, caller: CallerDep, iot: Iot) -> StatusView:
         return vehicles.status_view(await vehicles.find_vehicle(conn, vin))
 
 
-@router.get("/vehicle/{vin}/health", tags=["vehicles"])
+@router.get("/vehicle/{vin}/health", tags=["vehicles"], responses=READ)
 async def health(vin: VinPath, caller: CallerDep, iot: Iot) -> HealthView:
     """Whether the vehicle can be reached, and how well."""
     async with iot.gateway.database.transaction() as conn:
@@ -179,7 +186,7 @@ async def health(vin: VinPath, caller: CallerDep, iot: Iot) -> HealthView:
         return vehicles.health_view(await vehicles.find_vehicle(conn, vin))
 
 
-@router.get("/vehicle/{vin}/history", tags=["vehicles"])
+@router.get("/vehicle/{vin}/history", tags=["vehicles"], responses=READ)
 async def history(vin: VinPath, caller: CallerDep, iot: Iot) -> History:
     """Every configuration command, whoever ordered it, newest first."""
     async with iot.gateway.database.transaction() as conn:
@@ -188,7 +195,7 @@ async def history(vin: VinPath, caller: CallerDep, iot: Iot) -> History:
         return await vehicles.history(conn, vin, iot.gateway.clock.now(), iot.settings.complete_s)
 
 
-@router.get("/vehicle/{vin}/diagnostics", tags=["vehicles"])
+@router.get("/vehicle/{vin}/diagnostics", tags=["vehicles"], responses=READ)
 async def diagnostics(vin: VinPath, caller: CallerDep, iot: Iot) -> DiagnosticsReport:
     """Trouble codes with their texts, the network, and the vehicle's newest events."""
     async with iot.gateway.database.transaction() as conn:
