@@ -103,6 +103,7 @@ async def _consume(
         clock=gateway.clock,
         followers=[follower for part in made for follower in part.followers],
         batch_followers=[follower for part in made for follower in part.batch_followers],
+        telemetry_takers=[taker for part in made for taker in part.telemetry_takers],
     )
     try:
         await consumer.run(stop)

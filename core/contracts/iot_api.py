@@ -8,7 +8,15 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
 from pydantic.alias_generators import to_camel
 
 from core.clock import rfc3339
@@ -34,7 +42,11 @@ def _vin(value: str) -> str:
     return value
 
 
-Vin = Annotated[str, AfterValidator(_vin)]
+Vin = Annotated[
+    str,
+    AfterValidator(_vin),
+    WithJsonSchema({"type": "string", "pattern": "^[A-HJ-NPR-Z0-9]{17}$"}),
+]
 
 
 class CommandStatus(StrEnum):
