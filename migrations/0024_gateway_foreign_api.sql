@@ -41,13 +41,14 @@ CREATE TABLE gateway.foreign_command (
 CREATE INDEX foreign_command_open ON gateway.foreign_command (vin, due_at) WHERE state <> 'DONE';
 CREATE INDEX foreign_command_age ON gateway.foreign_command (received_at) WHERE state = 'DONE';
 
--- A configuration does not overtake an earlier one that the API has not taken yet.
+-- A configuration waits for the end of an earlier one, or the time of that: what a vehicle reports
+-- is then what the one it is read for has made of it.
 CREATE VIEW gateway.foreign_open_command AS
     SELECT c.* FROM gateway.foreign_command c
     WHERE c.state <> 'DONE' AND NOT EXISTS (
         SELECT FROM gateway.foreign_command e
-        WHERE e.vin = c.vin AND e.seq < c.seq AND e.state = 'RECEIVED'
-          AND e.kind = 'CONFIGURE' AND c.kind = 'CONFIGURE');
+        WHERE e.vin = c.vin AND e.seq < c.seq AND e.kind = 'CONFIGURE' AND c.kind = 'CONFIGURE'
+          AND e.state <> 'DONE' AND (e.state <> 'SENT' OR e.expires_at > now()));
 
 -- What is to be said on the bus for a vehicle, in this order.
 CREATE TABLE gateway.foreign_message (

@@ -30,8 +30,6 @@ class TokenRefused(httpx.RequestError):
 class ClientCredentials(httpx.Auth):
     """A bearer token, kept until it is nearly over and fetched anew, once, after a 401."""
 
-    requires_response_body = True
-
     def __init__(self, token_url: str, client_id: str, secret: str, scope: str = "") -> None:
         self._url = token_url
         # RFC 6749, 2.3.1: form-encoded before they are joined.
@@ -47,7 +45,7 @@ class ClientCredentials(httpx.Auth):
         """Token first where none is good, then the request, then once more after a 401."""
         async with self._lock:  # one fetch, however many calls wait for it
             if self._token is None or time.monotonic() >= self._good_until:
-                self._keep((yield self._token_request(request)))
+                await self._keep((yield self._token_request(request)))
             used = self._token
         request.headers["Authorization"] = f"Bearer {used}"
         response = yield request
@@ -55,7 +53,7 @@ class ClientCredentials(httpx.Auth):
             return
         async with self._lock:
             if self._token == used:
-                self._keep((yield self._token_request(request)))
+                await self._keep((yield self._token_request(request)))
             used = self._token
         request.headers["Authorization"] = f"Bearer {used}"
         yield request
@@ -70,8 +68,9 @@ class ClientCredentials(httpx.Auth):
         )
         return next(self._client.auth_flow(made))
 
-    def _keep(self, response: httpx.Response) -> None:
+    async def _keep(self, response: httpx.Response) -> None:
         self._token = None
+        await response.aread()
         if response.status_code in _REFUSALS:
             raise TokenRefused(
                 f"no token: {response.status_code} {response.text[:200]}", request=response.request

@@ -145,6 +145,8 @@ class Steps:
         status, health = await self._read(vehicle.vin)
         now = self._gateway.clock.now()
         give_up = now >= row.expires_at + timedelta(seconds=self._waits.late_s)
+        # A later one may have changed the values again: the report says how it is.
+        give_up = give_up or vehicle.applied_seq > command.seq
         if status is None and not give_up:
             await self._again(vehicle, row, now + self._waits.backoff(row.tries), "no status yet")
             return
