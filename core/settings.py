@@ -94,7 +94,11 @@ class BusSettings(SettingsGroup):
     # 5 (Mosquitto, EMQX, HiveMQ) or 3.1.1 (amqtt).
     protocol: str = Field("5", pattern=r"^(5|3\.1\.1)$")
     tls: bool = False
+    # Whom to believe; unset = what the system believes.
     ca_file: Path | None = None
+    # A certificate of our own and its key, where the broker asks for one.
+    cert_file: Path | None = None
+    key_file: Path | None = None
     # Topics are {prefix}/{vin}/…, DOMAIN 20 mqtt.prefix.
     prefix: str = "caas/v1/vehicles"
     # The slot of this replica: part of its client id, so a restart finds its session again.
@@ -146,5 +150,7 @@ class SigningSettings(SettingsGroup):
     model_config = SettingsConfigDict(env_prefix="CAAS_SIGNING_")
     about: ClassVar[str] = "command signing keys"
 
-    # A JSON Web Key set of private Ed25519 keys: the first signs, all of them are valid.
+    # A JSON Web Key set of private Ed25519 keys, newest first: all of them are valid.
     keys_file: Path = Path(".caas/signing-keys.json")
+    # A new key is announced for this long before it signs: longer than vehicles keep the set.
+    announce_s: float = Field(1200.0, ge=0)

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from joserfc.jwk import KeySet
 
 from api.services.seed import seed_catalogue
 from core.bus import Bus, Subscription
@@ -33,6 +34,7 @@ from gateway.iot_api import clients
 from gateway.main import run
 from tests.broker_fixtures import RunningBroker, free_port
 from tests.gateway.conftest import DEADLINE_S, PREFIX, eventually
+from vehicle_sim.keys import KeyRing
 
 VIN = "VF1AURXRA00000017"
 OTHER_VIN = "VF1AURXRA00000025"
@@ -48,14 +50,17 @@ class Car:
 
     def __init__(self, bus: Bus, vin: str, keys_file: Path) -> None:
         self.bus, self.vin, self.mood = bus, vin, "obey"
+        self.payloads: list[bytes] = []
         self.commands: list[Command] = []
         self.values = dict(FACTORY)
         self._keys_file = keys_file
+        self._ring: KeyRing | None = None
 
     async def drive(self) -> None:
         """Until the bus is closed."""
         async for message in self.bus.messages():
-            command = verify(message.payload, load_signing_keys(self._keys_file).verifier())
+            self.payloads.append(message.payload)
+            command = verify(message.payload, await self._trusted(message.payload))
             self.commands.append(command)
             self.bus.ack(message)
             if self.mood == "refuse":
@@ -66,6 +71,15 @@ class Car:
                     self.values[f"{item.module}.{item.parameter}"] = item.value
                 await self.answer(command, Result.APPLIED)
                 await self.report(command.seq)
+
+    def fetch_keys(self, ring: KeyRing) -> None:
+        """Trust the gateway's published keys, as a vehicle does, and not the file."""
+        self._ring = ring
+
+    async def _trusted(self, payload: bytes) -> KeySet:
+        if self._ring is not None:
+            return await self._ring.for_command(payload)
+        return load_signing_keys(self._keys_file).verifier()
 
     async def answer(self, command: Command, result: Result, reason: Why | None = None) -> None:
         said = Answer(
