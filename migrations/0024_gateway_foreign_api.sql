@@ -15,6 +15,7 @@ CREATE TABLE gateway.foreign_vehicle (
     status jsonb,                             -- the VehicleStatus last said on the bus
     status_at timestamptz,
     quiet_until timestamptz,                  -- the API's quota is used up: say no status before
+    events_at timestamptz NOT NULL DEFAULT now(), -- of the vehicle log's newest entry said
     poll_at timestamptz NOT NULL DEFAULT now(),
     due_at timestamptz NOT NULL DEFAULT now(),
     leased_until timestamptz                  -- a replica works on it

@@ -22,7 +22,7 @@ from core.contracts.bus import Answer, Command, Reason, Result, Unusable
 from core.contracts.topics import Topic, filter_of, parse_topic
 from core.db import Connection, is_content_error
 from core.errors import SettingsError, Unavailable
-from core.keys import load_signing_keys
+from core.keys import KeyFile
 from gateway.foreign import metrics, repository, rules
 from gateway.foreign.apis import ForeignApi, api_of
 from gateway.foreign.repository import QUERIES
@@ -79,6 +79,7 @@ class Intake:
         self._settings = settings
         self._apis = list(apis)
         self._wake = wake
+        self._key_file = KeyFile(gateway.signing.keys_file)
 
     async def run(self, bus: Bus, stop: asyncio.Event) -> None:
         """Take in until ``stop``."""
@@ -136,7 +137,7 @@ class Intake:
 
     def _keys(self) -> KeySet:
         try:
-            return load_signing_keys(self._gateway.signing.keys_file).verifier()
+            return self._key_file.load().verifier()
         except SettingsError as error:
             # A vehicle without keys waits for them as well.
             raise Unavailable("KEYS_UNAVAILABLE", error.message) from None

@@ -53,7 +53,7 @@ RETURNING f.vin, due.due_at
 
 -- name: vehicle
 SELECT f.vin, v.model, v.firmware, f.applied_seq, f.values, f.values_at, f.config_digest, f.online,
-    f.session, f.boot, f.status, f.status_at, f.quiet_until, f.poll_at
+    f.session, f.boot, f.status, f.status_at, f.quiet_until, f.poll_at, f.events_at
 FROM gateway.foreign_vehicle f JOIN gateway.vehicle v USING (vin)
 WHERE f.vin = %(vin)s
 
@@ -92,6 +92,9 @@ WHERE vin = %(vin)s
 
 -- name: poll_later
 UPDATE gateway.foreign_vehicle SET poll_at = %(poll_at)s WHERE vin = %(vin)s
+
+-- name: events_said
+UPDATE gateway.foreign_vehicle SET events_at = greatest(events_at, %(at)s) WHERE vin = %(vin)s
 
 -- The next status is said whether it differs from the last or not.
 -- name: keep_quiet

@@ -14,6 +14,7 @@ from core.contracts.bus import (
     Command,
     PresenceMessage,
     ReportedConfig,
+    VehicleEvent,
     VehicleStatus,
     encode,
 )
@@ -23,11 +24,12 @@ from gateway.foreign.translate import Seen, Values, defaults_of
 
 QUERIES = load_queries("gateway.foreign")
 
-Message = Answer | PresenceMessage | ReportedConfig | VehicleStatus
+Message = Answer | PresenceMessage | ReportedConfig | VehicleEvent | VehicleStatus
 _TOPICS: dict[type[Message], Topic] = {
     Answer: Topic.ANSWER,
     PresenceMessage: Topic.PRESENCE,
     ReportedConfig: Topic.CONFIG,
+    VehicleEvent: Topic.EVENT,
     VehicleStatus: Topic.STATUS,
 }
 
@@ -48,6 +50,7 @@ class VehicleRow:
     status_at: datetime | None
     quiet_until: datetime | None
     poll_at: datetime
+    events_at: datetime
 
     @property
     def seen(self) -> Seen:

@@ -16,7 +16,7 @@ from core.contracts.bus import (
     Reason,
     Result,
 )
-from core.contracts.iot_api import CommandStatus, HealthView, StatusView
+from core.contracts.iot_api import CommandStatus, DiagnosticsReport, HealthView, StatusView
 from core.db import Connection
 from core.ids import new_id
 from gateway.foreign import metrics, repository, rules, translate
@@ -199,14 +199,7 @@ class Steps:
             none = Told(Result.REJECTED, Reason.INCOMPATIBLE, "the IoT API shows no texts")
             await self._tell(vehicle, row, command, none)
             return
-        now = self._gateway.clock.now()
-        match rules.after_order(outcome, row.tries, row.expires_at, now, self._waits):
-            case Again(at, why):
-                await self._again(vehicle, row, at, why)
-            case Told() as told:
-                await self._tell(vehicle, row, command, told)
-            case Taken():
-                await self._tell(vehicle, row, command, Told(Result.APPLIED))
+        await self._follow_order(vehicle, row, command, outcome)
 
     # Looks
 
@@ -220,6 +213,23 @@ class Steps:
                 await conn.execute(QUERIES["poll_later"], row)
             return
         await self._save_look(vehicle, status, health)
+        if self._client.api.events:
+            await self._follow_log(vehicle)
+
+    async def _follow_log(self, vehicle: VehicleRow) -> None:
+        """Say what is new in the vehicle log."""
+        outcome = await self._client.diagnostics(vehicle.vin)
+        report = outcome.read(DiagnosticsReport) if isinstance(outcome, Reply) else None
+        if report is None:
+            return
+        now = self._gateway.clock.now()
+        events = translate.new_events(vehicle.vin, report, vehicle.events_at, now)
+        if not events:
+            return
+        async with self._gateway.database.transaction() as conn:
+            await repository.say(conn, vehicle.vin, events, now)
+            row = {"vin": vehicle.vin, "at": max(event.at for event in events)}
+            await conn.execute(QUERIES["events_said"], row)
 
     async def _save_look(
         self,

@@ -1,9 +1,11 @@
 """Between the IoT API's bodies and the bus's messages: pure, both ways (DOMAIN 8, 9; BUS)."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
+from uuid import UUID, uuid5
 
 import msgspec
 
@@ -18,6 +20,7 @@ from core.contracts.bus import (
     PresenceMessage,
     ReportedConfig,
     ServiceState,
+    VehicleEvent,
     VehicleStatus,
     digest_of,
 )
@@ -25,6 +28,7 @@ from core.contracts.iot_api import (
     Configuration,
     ConfigureRequest,
     Connectivity,
+    DiagnosticsReport,
     Duration,
     DurationType,
     HealthView,
@@ -57,6 +61,8 @@ class Seen:
     quiet_until: datetime | None
 
 
+# The space of the ids that events of a vehicle log get (RFC 9562, UUIDv5).
+_EVENTS = UUID("6f2d8f1e-5f0a-5f65-9a53-0d6cf0b1a7a4")
 Upward = PresenceMessage | ReportedConfig | VehicleStatus
 
 
@@ -203,6 +209,26 @@ def observe(
         # The status has to wait, but silence would make the vehicle OFFLINE.
         out.append(_presence(seen, Presence.ONLINE, now))
     return seen, out
+
+
+def new_events(
+    vin: str, report: DiagnosticsReport, since: datetime, now: datetime
+) -> list[VehicleEvent]:
+    """What the vehicle log has after ``since``, oldest first; entries of no known type are left.
+
+    The log gives events no id, so one is made of what they are: it dedupes (BUS, VehicleEvent).
+    """
+    events: list[VehicleEvent] = []
+    for entry in report.vehicle_log:
+        named = {name: entry.get(name) for name in ("at", "type", "code", "detail")}
+        event_id = uuid5(_EVENTS, json.dumps([vin, named], sort_keys=True, default=str))
+        try:
+            event = msgspec.convert({**named, "event_id": str(event_id)}, VehicleEvent)
+        except msgspec.ValidationError:
+            continue
+        if since < event.at <= now + MAX_AHEAD:
+            events.append(event)
+    return sorted(events, key=lambda event: event.at)
 
 
 def defaults_of(

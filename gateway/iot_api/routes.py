@@ -18,6 +18,7 @@ from core.contracts.iot_api import (
     CommandView,
     ConfigureRequest,
     DiagnosticsReport,
+    DisplayRequest,
     HealthView,
     History,
     StatusView,
@@ -101,14 +102,23 @@ async def configure(
     vin: VinPath, body: ConfigureRequest, request_id: RequestId, caller: CallerDep, iot: Iot
 ) -> CommandAccepted:
     """Order a configuration. 202 = it is durable and goes out; how it ends is told later."""
-    if body.vin != vin:
-        raise Invalid("VIN_MISMATCH", "the body names another vehicle than the path")
-    bus = iot.gateway.bus.bus
-    if bus is None or not bus.connected:
-        raise BusUnavailable("no connection to the broker")
+    _check_order(iot, vin, body.vin)
     async with iot.gateway.database.transaction() as conn:
         await clients.check_reach(conn, caller, "configure", vin)
         return await service.configure(
+            conn, iot.settings, caller, request_id, body, iot.gateway.clock.now()
+        )
+
+
+@router.post("/vehicle/{vin}/display", status_code=202, tags=["vehicles"])
+async def display(
+    vin: VinPath, body: DisplayRequest, request_id: RequestId, caller: CallerDep, iot: Iot
+) -> CommandAccepted:
+    """Show a text on the vehicle's screen (beyond DOMAIN 9). 202 as for configure."""
+    _check_order(iot, vin, body.vin)
+    async with iot.gateway.database.transaction() as conn:
+        await clients.check_reach(conn, caller, "configure", vin)
+        return await service.display(
             conn, iot.settings, caller, request_id, body, iot.gateway.clock.now()
         )
 
@@ -154,6 +164,14 @@ async def diagnostics(vin: VinPath, caller: CallerDep, iot: Iot) -> DiagnosticsR
     async with iot.gateway.database.transaction() as conn:
         await clients.check_reach(conn, caller, "read", vin)
         return await vehicles.diagnostics(conn, await vehicles.find_vehicle(conn, vin))
+
+
+def _check_order(iot: IotApi, vin: str, named: str) -> None:
+    if named != vin:
+        raise Invalid("VIN_MISMATCH", "the body names another vehicle than the path")
+    bus = iot.gateway.bus.bus
+    if bus is None or not bus.connected:
+        raise BusUnavailable("no connection to the broker")
 
 
 def _credentials(header: str, body: bytes) -> tuple[str, str, dict[str, str]]:
