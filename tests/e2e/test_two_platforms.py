@@ -118,8 +118,8 @@ async def enroll_and_stock(a: Stage, vins: list[str]) -> None:
 async def push_telemetry(pair: Pair, vin: str) -> None:
     """What B's integration would do for each batch that comes in: push it, signed."""
     rows = pair.b.rows(
-        "SELECT (extract(epoch FROM at) * 1000)::bigint AS t, speed_kmh, soc_pct, odometer_km"
-        " FROM telemetry.sample_v1 WHERE vin = %s ORDER BY at LIMIT 50",
+        "SELECT (extract(epoch FROM t) * 1000)::bigint AS t, speed_kmh, soc_pct, odometer_km"
+        " FROM telemetry.sample_v1 WHERE vin = %s ORDER BY sample_v1.t LIMIT 50",
         vin,
     )
     assert rows
