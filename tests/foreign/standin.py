@@ -87,6 +87,8 @@ class StandIn:
     callback_url: str | None = None
     tokens: set[str] = field(default_factory=set[str])
     tokens_given: int = 0
+    shown: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
+    log: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     calls: list[str] = field(default_factory=list[str])
     hang: asyncio.Event | None = None
 
@@ -213,6 +215,14 @@ def _add_calls(app: FastAPI, api: StandIn) -> None:
             api.finish(order, None if api.mood == "done" else api.mood)
         return first
 
+    @app.post("/v9/vehicle/{vin}/show", status_code=202)
+    async def show(vin: str, request: Request) -> Any:  # pyright: ignore[reportUnusedFunction]
+        body = await request.json()
+        api.shown.append((vin, body["text"], body["level"]))
+        order = Order(str(new_id()), request.headers["x-request-id"], body, "COMPLETED")
+        api.orders.append(order)
+        return order.view()
+
     @app.get("/v9/vehicle/{vin}/commands/{command_id}")
     async def command(vin: str, command_id: str) -> Any:  # pyright: ignore[reportUnusedFunction]
         for order in api.orders:
@@ -253,3 +263,8 @@ def _add_looks(app: FastAPI, api: StandIn) -> None:
             "latencyMs": 40,
             "packetLoss": 0.5,
         }
+
+    @app.get("/v9/vehicle/{vin}/diagnostics")
+    async def diagnostics(vin: str) -> Any:  # pyright: ignore[reportUnusedFunction]
+        log = api.log if vin == next(iter(api.vehicles)) else []
+        return {"errorCodes": [], "firmwareVersion": "2.4.1", "vehicleLog": log}

@@ -27,6 +27,7 @@ from core.contracts.bus import (
     Result,
     SafeState,
     TelemetryBatch,
+    VehicleEvent,
     VehicleStatus,
     check_time,
     decode,
@@ -52,6 +53,7 @@ KINDS: dict[Topic, type[msgspec.Struct]] = {
     Topic.STATUS: VehicleStatus,
     Topic.PRESENCE: PresenceMessage,
     Topic.TELEMETRY: TelemetryBatch,
+    Topic.EVENT: VehicleEvent,
 }
 HIGH = [ParameterSetting("ENGINE_CONTROL", "power_mode", "HIGH")]
 T = TypeVar("T", bound=msgspec.Struct)
