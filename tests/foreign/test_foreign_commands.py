@@ -193,6 +193,15 @@ async def test_how_a_failure_there_is_told_here(
     assert code in (answer.detail or "")
 
 
+async def test_a_vehicle_that_deferred_there_says_its_status_again(world: World) -> None:
+    await world.hears(VehicleStatus)
+    world.api.mood = "UNSAFE_STATE"
+    command = await world.order()
+    deferred = await world.answer(command, Result.DEFERRED)
+    # PARKED as before: but the engine waits for it to be said after the deferral.
+    await world.hears(VehicleStatus, lambda s: s.at >= deferred.at)
+
+
 async def test_an_api_that_says_only_what_DOMAIN_9_has(
     database: str,
     mosquitto_broker: RunningBroker,

@@ -214,11 +214,16 @@ async def test_two_replicas_share_the_work(
 
 async def test_what_a_dead_replica_left_is_taken_up(world: World) -> None:
     order = await ordered(world)
-    async with world.room.transaction() as conn:
-        # As one that died in the middle of its turn leaves it.
-        await conn.execute(
-            "UPDATE gateway.foreign_vehicle SET leased_until = now() + interval '1 second'"
-        )
+
+    async def left() -> bool:
+        # As one that died in the middle of its turn leaves it; not while a living one is in it.
+        async with world.room.transaction() as conn:
+            return 1 == await conn.execute(
+                "UPDATE gateway.foreign_vehicle SET leased_until = now() + interval '1 second'"
+                " WHERE vin = 'VF1AURXRA00000017' AND leased_until IS NULL"
+            )
+
+    await eventually(left, "the vehicle is leased to nobody alive")
     world.api.finish(order)
 
     async def done() -> bool:
