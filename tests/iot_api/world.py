@@ -18,6 +18,7 @@ from core.bus.open import open_bus
 from core.contracts.bus import (
     Answer,
     Command,
+    CommandKind,
     ParameterSetting,
     ReportedConfig,
     Result,
@@ -25,7 +26,7 @@ from core.contracts.bus import (
     encode,
 )
 from core.contracts.bus import Reason as Why
-from core.contracts.jws import verify
+from core.contracts.jws import BadSignature, verify
 from core.db import Database
 from core.keys import load_signing_keys, new_keys_file
 from core.settings import DatabaseSettings, load
@@ -46,7 +47,10 @@ FACTORY: dict[str, Any] = {
 
 
 class Car:
-    """Verifies a command and does what ``mood`` says: obey, refuse, or nothing."""
+    """Verifies a command and does what ``mood`` says: obey, refuse, mute or nothing.
+
+    Mute: it does what it is told and says so only when it is asked.
+    """
 
     def __init__(self, bus: Bus, vin: str, keys_file: Path) -> None:
         self.bus, self.vin, self.mood = bus, vin, "obey"
@@ -60,15 +64,22 @@ class Car:
         """Until the bus is closed."""
         async for message in self.bus.messages():
             self.payloads.append(message.payload)
-            command = verify(message.payload, await self._trusted(message.payload))
-            self.commands.append(command)
             self.bus.ack(message)
-            if self.mood == "refuse":
+            try:
+                command = verify(message.payload, await self._trusted(message.payload))
+            except BadSignature:
+                continue  # left in the session by an earlier platform
+            self.commands.append(command)
+            if self.mood == "mute":
+                if command.kind is CommandKind.QUERY:
+                    await self.answer(command, Result.REPORT)
+                    await self.report(self.commands[0].seq)
+                self._apply(command)
+            elif self.mood == "refuse":
                 await self.answer(command, Result.REJECTED, Why.INCOMPATIBLE)
             elif self.mood == "obey":
                 await self.answer(command, Result.ACCEPTED)
-                for item in command.values:
-                    self.values[f"{item.module}.{item.parameter}"] = item.value
+                self._apply(command)
                 await self.answer(command, Result.APPLIED)
                 await self.report(command.seq)
 
@@ -80,6 +91,10 @@ class Car:
         if self._ring is not None:
             return await self._ring.for_command(payload)
         return load_signing_keys(self._keys_file).verifier()
+
+    def _apply(self, command: Command) -> None:
+        for item in command.values:
+            self.values[f"{item.module}.{item.parameter}"] = item.value
 
     async def answer(self, command: Command, result: Result, reason: Why | None = None) -> None:
         said = Answer(
