@@ -218,9 +218,12 @@ async def test_what_a_dead_replica_left_is_taken_up(world: World) -> None:
     async def left() -> bool:
         # As one that died in the middle of its turn leaves it; not while a living one is in it.
         async with world.room.transaction() as conn:
-            return 1 == await conn.execute(
-                "UPDATE gateway.foreign_vehicle SET leased_until = now() + interval '1 second'"
-                " WHERE vin = 'VF1AURXRA00000017' AND leased_until IS NULL"
+            return (
+                await conn.execute(
+                    "UPDATE gateway.foreign_vehicle SET leased_until = now() + interval '1 second'"
+                    " WHERE vin = 'VF1AURXRA00000017' AND leased_until IS NULL"
+                )
+                == 1
             )
 
     await eventually(left, "the vehicle is leased to nobody alive")
