@@ -18,7 +18,8 @@ CREATE TABLE gateway.foreign_vehicle (
     events_at timestamptz NOT NULL DEFAULT now(), -- of the vehicle log's newest entry said
     poll_at timestamptz NOT NULL DEFAULT now(),
     due_at timestamptz NOT NULL DEFAULT now(),
-    leased_until timestamptz                  -- a replica works on it
+    leased_until timestamptz,                 -- a replica works on it
+    leased_by integer                         -- its slot
 );
 CREATE INDEX foreign_vehicle_due ON gateway.foreign_vehicle (api, due_at);
 

@@ -112,9 +112,27 @@ async def _work(
             client = make_client(gateway, settings, api)
             clients.push_async_callback(client.close)
             workers.append(Worker(gateway, settings, client, bus, news.event()))
+        await _free_slot(gateway, stop)
         group.create_task(Intake(gateway, settings, apis, news.wake).run(bus, stop))
         for worker in workers:
             group.create_task(worker.run(stop))
+
+
+async def _free_slot(gateway: Gateway, stop: asyncio.Event) -> None:
+    """Take back what this slot's process had in hand when it was killed."""
+    while not stop.is_set():
+        try:
+            async with gateway.database.transaction() as conn:
+                freed = await conn.execute(
+                    QUERIES["free_slot"], {"slot": gateway.bus_settings.slot}
+                )
+            if freed:
+                log.info("taking up what was left in hand", vehicles=freed)
+            return
+        except DomainError as error:
+            log.warning("foreign vehicles wait for the database", error=str(error))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), 1.0)
 
 
 def make_client(gateway: Gateway, settings: ForeignSettings, api: ForeignApi) -> ForeignClient:

@@ -47,9 +47,14 @@ WITH due AS (
     ORDER BY f.due_at LIMIT %(most)s
     FOR UPDATE OF f SKIP LOCKED
 )
-UPDATE gateway.foreign_vehicle f SET leased_until = %(until)s
+UPDATE gateway.foreign_vehicle f SET leased_until = %(until)s, leased_by = %(slot)s
 FROM due WHERE f.vin = due.vin
 RETURNING f.vin, due.due_at
+
+-- A replica that starts has nothing in hand: what its slot left is free at once.
+-- name: free_slot
+UPDATE gateway.foreign_vehicle SET leased_until = NULL
+WHERE leased_by = %(slot)s AND leased_until IS NOT NULL
 
 -- name: vehicle
 SELECT f.vin, v.model, v.firmware, f.applied_seq, f.values, f.values_at, f.config_digest, f.online,

@@ -73,10 +73,15 @@ class Worker:
             return 0
         now = self._gateway.clock.now()
         until = now + timedelta(seconds=self._settings.lease_s)
+        params = {
+            "api": self._name,
+            "now": now,
+            "until": until,
+            "most": most,
+            "slot": self._gateway.bus_settings.slot,
+        }
         async with self._gateway.database.transaction() as conn:
-            rows = await conn.dicts(
-                QUERIES["claim"], {"api": self._name, "now": now, "until": until, "most": most}
-            )
+            rows = await conn.dicts(QUERIES["claim"], params)
         for row in rows:
             late = max(0.0, (now - row["due_at"]).total_seconds())
             metrics.LAG.labels(self._name or NO_API).set(late)

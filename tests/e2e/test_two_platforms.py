@@ -16,7 +16,7 @@ import pytest
 
 from caas.story.client import wait_for
 from caas.story.sale import deliver, manufacture, sell
-from caas.story.scene import Scene
+from caas.story.scene import Scene, kill_9
 from caas.story.services import (
     buy_and_prove,
     refuse_and_not_charge,
@@ -43,7 +43,7 @@ B_SETTINGS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass
 class Pair:
     """Both platforms, and the secret of B's callbacks."""
 
@@ -51,12 +51,22 @@ class Pair:
     b: Stage
     vins: list[str]
     callback_secret: str
+    strikes: int = 0
 
-    def scene(self) -> Scene:
-        """A sale on A; what happens to the car is done to it where it is, at B."""
+    def scene(self, kill: str | None) -> Scene:
+        """A sale on A; what happens to the car is done to it where it is, at B.
+
+        ``kill``: a part of A that gets SIGKILL at every turn.
+        """
         scene = self.a.scene()
+        if kill is not None:
+            scene.strike = lambda _turn: self.strike(kill)
         scene.doors = replace(scene.doors, sim=self.b.layout.url("sim"))
         return scene
+
+    def strike(self, part: str) -> None:
+        if kill_9(self.a.pids().get(part)):
+            self.strikes += 1
 
 
 class Consumer:
@@ -132,8 +142,8 @@ async def push_telemetry(pair: Pair, vin: str) -> None:
     assert answer.status_code == 200, answer.text
 
 
-async def tell(pair: Pair) -> Scene:
-    scene = pair.scene()
+async def tell(pair: Pair, kill: str | None) -> Scene:
+    scene = pair.scene(kill)
     async with scene:
         await sell(scene)
         await manufacture(scene)
@@ -185,7 +195,8 @@ def check_books(pair: Pair, scene: Scene) -> None:
     assert taken[0]["n"] == callbacks[0]["count"]
 
 
-def test_the_story_through_two_platforms() -> None:
+@pytest.mark.parametrize("kill", [None, "gateway"])
+def test_the_story_through_two_platforms(kill: str | None) -> None:
     require("mosquitto")
     with stage(vehicles=5, prefer="mosquitto", prepare=lambda _folder, _ports: B_SETTINGS) as b:
         consumer = Consumer(b)
@@ -196,6 +207,7 @@ def test_the_story_through_two_platforms() -> None:
             asyncio.run(enroll_and_stock(a, vins))
             present = "SELECT vin FROM gateway.vehicle_v1 WHERE presence = 'ONLINE'"
             assert wait_until(lambda: len(a.rows(present)) == len(vins), ONLINE_S)
-            scene = asyncio.run(tell(pair))
+            scene = asyncio.run(tell(pair, kill))
             assert scene.timeline.ok
+            assert pair.strikes == 0 if kill is None else pair.strikes >= 6
             check_books(pair, scene)
