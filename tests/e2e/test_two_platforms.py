@@ -188,7 +188,8 @@ def check_books(pair: Pair, scene: Scene) -> None:
     )
     assert {row["source"] for row in at_b} == {"iot_api"}  # nobody at B ordered anything
     at_a = pair.a.rows(
-        "SELECT kind, seq, last_result, last_reason FROM gateway.command_log_v1 WHERE vin = %s ORDER BY seq",
+        "SELECT kind, seq, last_result, last_reason FROM gateway.command_log_v1"
+        " WHERE vin = %s ORDER BY seq",
         scene.vin,
     )
     ordered = [row for row in at_a if row["kind"] == "CONFIGURE"]
