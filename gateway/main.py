@@ -23,6 +23,8 @@ from gateway.commands import part as commands
 from gateway.consumer import Consumer, subscriptions
 from gateway.dispatch import part as dispatch
 from gateway.dispatch.settings import DispatchSettings
+from gateway.foreign import part as foreign
+from gateway.foreign.settings import ForeignSettings
 from gateway.http import make_app
 from gateway.iot_api import callbacks
 from gateway.iot_api import part as iot_api
@@ -42,6 +44,7 @@ def parts(gateway: Gateway, settings: GatewaySettings, silence: PresenceSettings
         links.part(gateway),
         dispatch.part(gateway, load(DispatchSettings), on_end=[callbacks.put]),
         iot_api.part(gateway, load(IotApiSettings)),
+        foreign.part(gateway, load(ForeignSettings)),
     ]
 
 

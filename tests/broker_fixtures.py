@@ -17,7 +17,7 @@ from core.passwords import PasswordFile
 from core.settings import BusSettings, load
 
 PREFIX = "caas/v1/vehicles"
-SERVICES = ("svc-gateway", "svc-ota", "svc-telemetry", "svc-monitor")
+SERVICES = ("svc-gateway", "svc-bridge", "svc-ota", "svc-telemetry", "svc-monitor")
 DEADLINE_S = 20.0
 ACCEPTED, NOT_AUTHORIZED = 0, 5
 

@@ -107,6 +107,16 @@ class ConfigureRequest(IotBody):
     duration: Duration
 
 
+class DisplayRequest(IotBody):
+    """``POST /vehicle/{vin}/display``: a text for the screen. Goes beyond DOMAIN 9."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    vin: Vin
+    text: str = Field(min_length=1, max_length=500)
+    level: Literal["INFO", "WARNING"] = "INFO"
+
+
 class CommandAccepted(IotBody):
     """The 202 of configure: the command is durable, nothing more is promised."""
 

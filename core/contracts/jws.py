@@ -1,6 +1,11 @@
 """Commands as compact JWS with Ed25519: signed by the platform, verified by the vehicle (BUS)."""
 
+import base64
+import binascii
+import json
 from collections.abc import Mapping
+from typing import cast
+from uuid import UUID
 
 from joserfc import jws
 from joserfc.errors import JoseError, UnsupportedAlgorithmError
@@ -67,3 +72,21 @@ def verify(payload: bytes, keys: KeySet) -> Command:
     except (JoseError, ValueError, KeyError) as error:
         raise BadSignature(str(error)) from None
     return decode(Command, verified.payload)
+
+
+def peek_ids(payload: bytes) -> tuple[UUID | None, int | None]:
+    """(command_id, seq) of a command that cannot be trusted, as far as they can be read (BUS)."""
+    try:
+        body = payload.split(b".")[1]
+        content: object = json.loads(base64.urlsafe_b64decode(body + b"=" * (-len(body) % 4)))
+    except (IndexError, binascii.Error, ValueError):
+        return None, None
+    if not isinstance(content, dict):
+        return None, None
+    members = cast("dict[str, object]", content)
+    raw_id, seq = members.get("command_id"), members.get("seq")
+    try:
+        command_id = UUID(raw_id) if isinstance(raw_id, str) else None
+    except ValueError:
+        command_id = None
+    return command_id, seq if isinstance(seq, int) and not isinstance(seq, bool) else None

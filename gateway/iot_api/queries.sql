@@ -124,7 +124,7 @@ INSERT INTO gateway.iot_request (client_id, request_id, body_hash, command_id, s
 VALUES (%(client_id)s, %(request_id)s, %(body_hash)s, %(command_id)s, %(service_id)s,
     %(configuration)s, %(now)s)
 
--- Every configuration command of the vehicle. Those of the other door have no request; how they
+-- Every configuration command of the vehicle, or the one command that is named. Those of the other door have no request; how they
 -- stand is read from the vehicle's answer and report.
 -- name: history
 SELECT l.command_id, coalesce(r.request_id, l.command_id::text) AS request_id,
@@ -142,8 +142,9 @@ FROM gateway.command_log_v1 l
 LEFT JOIN gateway.command c USING (command_id)
 LEFT JOIN gateway.iot_request r USING (command_id)
 LEFT JOIN gateway.vehicle_v1 s ON s.vin = l.vin
-WHERE l.vin = %(vin)s AND l.kind = 'CONFIGURE'
-  AND (%(command_id)s::uuid IS NULL OR l.command_id = %(command_id)s)
+WHERE l.vin = %(vin)s
+  AND CASE WHEN %(command_id)s::uuid IS NULL THEN l.kind = 'CONFIGURE'
+      ELSE l.command_id = %(command_id)s END
 ORDER BY l.seq DESC LIMIT %(limit)s
 
 -- name: has_events

@@ -22,6 +22,7 @@ from core.contracts.iot_api import (
     CommandView,
     ConfigureRequest,
     DiagnosticsReport,
+    DisplayRequest,
     HealthView,
     History,
     StatusView,
@@ -148,14 +149,23 @@ async def configure(
     vin: VinPath, body: ConfigureRequest, request_id: RequestId, caller: CallerDep, iot: Iot
 ) -> CommandAccepted:
     """Order a configuration. 202 = it is durable and goes out; how it ends is told later."""
-    if body.vin != vin:
-        raise Invalid("VIN_MISMATCH", "the body names another vehicle than the path")
-    bus = iot.gateway.bus.bus
-    if bus is None or not bus.connected:
-        raise BusUnavailable("no connection to the broker")
+    _check_order(iot, vin, body.vin)
     async with iot.gateway.database.transaction() as conn:
         await clients.check_reach(conn, caller, "configure", vin)
         return await service.configure(
+            conn, iot.settings, caller, request_id, body, iot.gateway.clock.now()
+        )
+
+
+@router.post("/vehicle/{vin}/display", status_code=202, tags=["vehicles"], responses=CONFIGURE)
+async def display(
+    vin: VinPath, body: DisplayRequest, request_id: RequestId, caller: CallerDep, iot: Iot
+) -> CommandAccepted:
+    """Show a text on the vehicle's screen (beyond DOMAIN 9). 202 as for configure."""
+    _check_order(iot, vin, body.vin)
+    async with iot.gateway.database.transaction() as conn:
+        await clients.check_reach(conn, caller, "configure", vin)
+        return await service.display(
             conn, iot.settings, caller, request_id, body, iot.gateway.clock.now()
         )
 
@@ -213,6 +223,14 @@ async def _make_token(
             return await clients.token(
                 conn, client_id, secret, scope=scope, now=now, token_s=iot.settings.token_s
             )
+
+
+def _check_order(iot: IotApi, vin: str, named: str) -> None:
+    if named != vin:
+        raise Invalid("VIN_MISMATCH", "the body names another vehicle than the path")
+    bus = iot.gateway.bus.bus
+    if bus is None or not bus.connected:
+        raise BusUnavailable("no connection to the broker")
 
 
 def _credentials(header: str, body: bytes) -> tuple[str, str, dict[str, str]]:
