@@ -11,7 +11,7 @@ from joserfc import jws
 from joserfc.errors import JoseError, UnsupportedAlgorithmError
 from joserfc.jwk import KeySet, OKPKey
 
-from core.contracts.bus import Command, Unusable, decode, encode
+from core.contracts.bus import MAX_INTEGER, Command, Unusable, decode, encode
 
 TYP = "caas-command+json"
 CONTENT_TYPE = "application/jose"
@@ -75,11 +75,14 @@ def verify(payload: bytes, keys: KeySet) -> Command:
 
 
 def peek_ids(payload: bytes) -> tuple[UUID | None, int | None]:
-    """(command_id, seq) of a command that cannot be trusted, as far as they can be read (BUS)."""
+    """(command_id, seq) of a command that cannot be trusted, as far as they can be read (BUS).
+
+    A number outside of what an answer can carry is None: a forger must not make it unusable.
+    """
     try:
         body = payload.split(b".")[1]
         content: object = json.loads(base64.urlsafe_b64decode(body + b"=" * (-len(body) % 4)))
-    except (IndexError, binascii.Error, ValueError):
+    except (IndexError, binascii.Error, ValueError, RecursionError):
         return None, None
     if not isinstance(content, dict):
         return None, None
@@ -89,4 +92,5 @@ def peek_ids(payload: bytes) -> tuple[UUID | None, int | None]:
         command_id = UUID(raw_id) if isinstance(raw_id, str) else None
     except ValueError:
         command_id = None
-    return command_id, seq if isinstance(seq, int) and not isinstance(seq, bool) else None
+    usable = isinstance(seq, int) and not isinstance(seq, bool) and 0 <= seq <= MAX_INTEGER
+    return command_id, cast("int", seq) if usable else None
