@@ -19,6 +19,7 @@ from core.settings import (
     load,
 )
 from gateway import links
+from gateway.broker_stats import part as broker_stats
 from gateway.commands import part as commands
 from gateway.consumer import Consumer, subscriptions
 from gateway.dispatch import part as dispatch
@@ -45,6 +46,7 @@ def parts(gateway: Gateway, settings: GatewaySettings, silence: PresenceSettings
         dispatch.part(gateway, load(DispatchSettings), on_end=[callbacks.put]),
         iot_api.part(gateway, load(IotApiSettings)),
         foreign.part(gateway, load(ForeignSettings)),
+        broker_stats.part(gateway),
     ]
 
 

@@ -194,7 +194,7 @@ async def test_a_message_too_large_is_refused_with_its_reason(
         assert next(connections) == 1
 
 
-async def test_only_the_monitor_reads_the_brokers_own_topics(
+async def test_only_who_may_reads_the_brokers_own_topics(
     mosquitto_broker: RunningBroker,
 ) -> None:
     async with contextlib.AsyncExitStack() as exits:
@@ -207,10 +207,8 @@ async def test_only_the_monitor_reads_the_brokers_own_topics(
                 monitor.ack(message)
                 if message.topic == dropped:
                     break
-        gateway = await opened(
-            mosquitto_broker, exits, "svc-gateway", client("gateway"), "$SYS/broker/#"
-        )
-        assert await nothing_arrives(gateway)
+        engine = await opened(mosquitto_broker, exits, "svc-ota", client("ota"), "$SYS/broker/#")
+        assert await nothing_arrives(engine)
 
 
 def test_the_plan_names_the_broker_and_its_protocol(tmp_path: Path) -> None:

@@ -89,7 +89,9 @@ def test_services_have_the_topics_they_need(user: str, reads: set[str], writes: 
     assert {
         leaf for leaf in leaves if acl.allows(user, "write", f"other/prefix/{VIN}/{leaf}")
     } == writes
-    assert acl.allows(user, "read", "$SYS/broker/uptime") is (user == "svc-monitor")
+    assert acl.allows(user, "read", "$SYS/broker/uptime") is (
+        user in ("svc-gateway", "svc-monitor")
+    )
 
 
 def test_a_user_name_with_a_wildcard_gets_nothing() -> None:
