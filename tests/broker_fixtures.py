@@ -21,7 +21,7 @@ from gateway.accounts.commands import Command, set_secret
 from gateway.accounts.control import open_control
 
 PREFIX = "caas/v1/vehicles"
-SERVICES = ("svc-gateway", "svc-ota", "svc-telemetry", "svc-monitor")
+SERVICES = ("svc-gateway", "svc-bridge", "svc-ota", "svc-telemetry", "svc-monitor")
 DEADLINE_S = 20.0
 ACCEPTED, NOT_AUTHORIZED = 0, 5
 

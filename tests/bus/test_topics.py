@@ -95,7 +95,9 @@ def test_services_have_the_topics_they_need(user: str, reads: set[str], writes: 
     assert {
         leaf for leaf in leaves if acl.allows(user, "write", f"other/prefix/{VIN}/{leaf}")
     } == writes
-    assert acl.allows(user, "read", "$SYS/broker/uptime") is (user == "svc-monitor")
+    assert acl.allows(user, "read", "$SYS/broker/uptime") is (
+        user in ("svc-gateway", "svc-monitor")
+    )
     # Who changes accounts could make itself one that may do anything.
     assert acl.allows(user, "write", "$CONTROL/dynamic-security/v1") is (user == "svc-gateway")
     assert acl.allows(user, "read", "$CONTROL/dynamic-security/v1/response") is (

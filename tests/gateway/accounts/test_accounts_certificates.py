@@ -18,7 +18,7 @@ from gateway import registry
 from gateway.accounts.tell import Readmitted, Revoked, tell
 from tests.broker_fixtures import SERVICES, RunningBroker, free_port
 from tests.bus.bus_stacks import nothing_arrives, take_and_ack
-from tests.bus.certificates import Authority
+from tests.bus.pki import Authority
 from tests.gateway.accounts.conftest import SETTINGS, Keeping, ends
 from tests.gateway.conftest import PREFIX, VIN, eventually
 
@@ -43,7 +43,7 @@ def tls_port() -> int:
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path / "ca")
+    return Authority(tmp_path / "ca", "test CA")
 
 
 @pytest.fixture
@@ -57,11 +57,11 @@ def broker(authority: Authority, tls_port: int, tmp_path: Path) -> Iterator[Runn
     plan = plan_broker(
         tmp_path, host="127.0.0.1", port=port, passwords=passwords.path, prefix=PREFIX
     )
-    server = authority.issue("broker", hosts=["127.0.0.1"])
+    server = authority.server()
     with (tmp_path / "mosquitto" / "mosquitto.conf").open("a", encoding="utf-8") as config:
         config.write(
             f"listener {tls_port} 127.0.0.1\n"
-            f"cafile {authority.file}\ncertfile {server.cert}\nkeyfile {server.key}\n"
+            f"cafile {authority.cert}\ncertfile {server.cert}\nkeyfile {server.key}\n"
             "require_certificate true\nuse_identity_as_username true\n"
         )
     running = RunningBroker(plan, "127.0.0.1", port, passwords)
@@ -73,14 +73,14 @@ def broker(authority: Authority, tls_port: int, tmp_path: Path) -> Iterator[Runn
 
 @pytest.fixture
 def vehicle(authority: Authority, broker: RunningBroker, tls_port: int) -> Certified:
-    own = authority.issue(VIN)
+    own = authority.client(VIN)
     return Certified(
         load(
             BusSettings,
             host=broker.host,
             port=tls_port,
             tls=True,
-            ca_file=authority.file,
+            ca_file=authority.cert,
             cert_file=own.cert,
             key_file=own.key,
         )
