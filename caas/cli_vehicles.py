@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,9 +18,10 @@ from caas.database import one_transaction
 from core.clock import SystemClock, rfc3339
 from core.db import Connection
 from core.errors import Invalid
-from core.settings import load
+from core.settings import BusSettings, load
 
 if TYPE_CHECKING:
+    from gateway.accounts.tell import Change
     from gateway.registry import Enrolment
     from gateway.registry.credentials import Desk
 
@@ -57,6 +58,7 @@ def enroll(
     as_json: AsJson = False,
 ) -> None:
     """Let a vehicle in: prints the secret or certificate it signs in with, once."""
+    from gateway.registry.changes import of_enrolment
     from gateway.registry.credentials import Credential, enroll_with
 
     credential = Credential(_read(csr), _read(certificate))
@@ -67,6 +69,7 @@ def enroll(
             transport=transport, again=again,
         )
     )  # fmt: skip
+    _tell(of_enrolment(made, again=again))
     hint = "nothing changed: `caas vehicles rotate` gives a new secret, `--again` lets a revoked "
     hint += "vehicle back in"
     _print_enrolment(made, out, as_json, "" if made.created or transport != "mqtt" else hint)
@@ -84,6 +87,7 @@ def rotate(
     as_json: AsJson = False,
 ) -> None:
     """A new secret, which ends the old one at once; or, from a new request, a new certificate."""
+    from gateway.registry.changes import of_enrolment
     from gateway.registry.credentials import Credential, rotate_with
 
     credential = Credential(_read(csr), _read(certificate))
@@ -91,6 +95,7 @@ def rotate(
     made = _with_database(
         lambda conn: rotate_with(conn, _desk(), credential, vin=vin, revoke_others=revoke_others)
     )
+    _tell(of_enrolment(made))
     _print_enrolment(made, out, as_json)
 
 
@@ -101,8 +106,10 @@ def revoke(
 ) -> None:
     """Shut a vehicle out: its secret and certificates never work again."""
     from gateway import registry
+    from gateway.registry.changes import of_revocation
 
     done = _with_database(lambda c: registry.revoke(c, vin, reason=reason, actor=actor()))
+    _tell(of_revocation(vin))
     typer.echo(f"{vin.strip().upper()} {'is revoked' if done else 'was revoked already'}")
 
 
@@ -211,6 +218,16 @@ def _print_enrolment(made: "Enrolment", out: Path | None, as_json: bool, hint: s
         typer.echo(f"certificate  {out}" if out is not None else issued.pem.rstrip())
     elif hint:
         typer.echo(hint)
+
+
+def _tell(changes: "Sequence[Change]") -> None:
+    """Tell the broker; what has not happened yet is a line on standard error."""
+    from gateway.accounts.settings import AccountsSettings
+    from gateway.accounts.tell import tell
+
+    notice = asyncio.run(tell(changes, load(BusSettings), load(AccountsSettings)))
+    if notice is not None:
+        typer.echo(f"note: {notice}", err=True)
 
 
 def _desk() -> "Desk":

@@ -42,6 +42,7 @@ find_plugin() {
 # description how old the password file is (as caas/brokers/overlay.py does).
 reset_accounts() {
     written=$(stat -c %Y "$secrets" 2>/dev/null || echo 0)
+    if [ "$on_change" = reload ]; then written="$written follows"; fi
     cat > "$accounts" <<END
 {"defaultACLAccess": {"publishClientSend": false, "publishClientReceive": false,
  "subscribe": false, "unsubscribe": false}, "clients": [], "groups": [], "roles": [

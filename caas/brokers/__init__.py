@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from caas.brokers.mosquitto import accounts_file, find_mosquitto, render_config
-from caas.brokers.overlay import SIGHUP_SAFE, find_plugin, version_of
+from caas.brokers.overlay import FOLLOWS, ONCE, SIGHUP_SAFE, find_plugin, version_of
 from core.errors import SettingsError
 
 __all__ = ["BrokerPlan", "plan_broker"]
@@ -62,11 +62,11 @@ def _mosquitto(
     program: Path, config: Path, data_dir: Path, passwords: Path, *, live: bool
 ) -> BrokerPlan:
     argv = [str(program), "-c", str(config)]
-    if live:
-        accounts = str(accounts_file(data_dir).absolute())
-        start = [sys.executable, "-m", "caas.brokers.start", accounts, str(passwords.absolute())]
-        argv = [*start, *argv]
     safe = version_of(program) >= SIGHUP_SAFE
+    if live:
+        files = [str(accounts_file(data_dir).absolute()), str(passwords.absolute())]
+        start = [sys.executable, "-m", "caas.brokers.start", *files, FOLLOWS if safe else ONCE]
+        argv = [*start, *argv]
     return BrokerPlan(
         argv,
         "5",

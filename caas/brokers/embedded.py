@@ -8,7 +8,7 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,10 @@ from amqtt.contexts import BrokerConfig, ListenerConfig
 from amqtt.errors import AMQTTError
 from amqtt.session import Session
 
+from caas.brokers.reload import fingerprint
+from core.passwords import PasswordFile, verify_password
+
+log = logging.getLogger(__name__)
 PLUGINS = "caas.brokers.amqtt_plugins"
 
 
@@ -38,6 +42,16 @@ class EmbeddedBroker(Broker):
     def __init__(self, config: BrokerConfig) -> None:
         super().__init__(config)
         self._subscribing: set[str | None] = set()
+
+    async def end_stale(self, hashes: Mapping[str, str]) -> None:
+        """End the connections of clients that could not sign in any more; their wills go out."""
+        for session, handler in list(self._sessions.values()):
+            user, secret = session.username, session.password
+            if session.transitions.is_connected() and not verify_password(
+                secret or "", hashes.get(user or "", "")
+            ):
+                log.warning("%s: its secret has ended", session.client_id)
+                await handler.handle_connection_closed()
 
     async def _handle_subscription(
         self, client_session: Session, handler: Any, subscribe_waiter: asyncio.Future[Any]
@@ -77,8 +91,26 @@ async def serve(arguments: Arguments) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     broker = EmbeddedBroker(broker_config(arguments))
     await broker.start()
+    following = asyncio.create_task(follow(broker, PasswordFile(arguments.passwords)))
     await stop.wait()
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
     await broker.shutdown()
+
+
+async def follow(broker: EmbeddedBroker, passwords: PasswordFile, every_s: float = 0.5) -> None:
+    """End connections whose secret has ended, each time the password file changed."""
+    seen = fingerprint(passwords.path)
+    while True:
+        await asyncio.sleep(every_s)
+        now = fingerprint(passwords.path)
+        if now == seen:
+            continue
+        seen = now
+        try:
+            await broker.end_stale(await asyncio.to_thread(passwords.read))
+        except OSError as error:
+            log.warning("cannot read the password file: %s", error)
 
 
 def parse(argv: Sequence[str]) -> Arguments:

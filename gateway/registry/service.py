@@ -1,7 +1,7 @@
 """The vehicle registry: who is enrolled, with which credential; plain functions on a connection."""
 
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -82,7 +82,8 @@ async def enroll(
         or known.status != ENROLLED
     ):
         return Enrolment(vin, None, created=created)
-    return Enrolment(vin, await _set_secret(conn, vin, secret, actor), created=created)
+    made = await _set_secret(conn, vin, secret, actor)
+    return replace(made, created=created)
 
 
 async def rotate_secret(
@@ -94,7 +95,7 @@ async def rotate_secret(
     revoked, or does not sign in to our broker.
     """
     known = await _may_sign_in(conn, vin)
-    return Enrolment(known.vin, await _set_secret(conn, known.vin, secret, actor))
+    return await _set_secret(conn, known.vin, secret, actor)
 
 
 async def certify(
@@ -205,11 +206,12 @@ async def _credential(conn: Connection, vin: str) -> _Credential:
     return known
 
 
-async def _set_secret(conn: Connection, vin: str, secret: str | None, actor: str) -> str:
+async def _set_secret(conn: Connection, vin: str, secret: str | None, actor: str) -> Enrolment:
     chosen = secret or new_secret()
-    await conn.execute(QUERIES["set_secret"], {"vin": vin, "secret_hash": hash_password(chosen)})
+    hashed = hash_password(chosen)
+    await conn.execute(QUERIES["set_secret"], {"vin": vin, "secret_hash": hashed})
     await _record(conn, actor, "SECRET_SET", vin)
-    return chosen
+    return Enrolment(vin, chosen, secret_hash=hashed)
 
 
 async def _record(conn: Connection, actor: str, action: Action, vin: str, **detail: Any) -> None:
