@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from core.errors import Conflict, Invalid, SettingsError
+from gateway.registry.crl_dir import publish_crls
 from gateway.registry.settings import CaSettings
 from gateway.registry.x509 import (
     Authority,
@@ -147,8 +148,14 @@ def write_crl(
 ) -> x509.CertificateRevocationList:
     """Put a fresh revocation list in place."""
     crl = make_crl(authority, revoked, now, validity)
-    replace_file(folder / CRL, pem(crl))
+    put_crls(folder, pem(crl))
     return crl
+
+
+def put_crls(folder: Path, lists: bytes) -> None:
+    """Put revocation lists (PEM) where brokers read them: at their start, and at each handshake."""
+    publish_crls(folder, lists)
+    replace_file(folder / CRL, lists)
 
 
 def read_crl(folder: Path) -> x509.CertificateRevocationList | None:
