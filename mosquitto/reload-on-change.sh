@@ -3,7 +3,7 @@
 # a new password file, so a new vehicle can sign in without a restart.
 #   /mosquitto/config   this directory, read only
 #   /mosquitto/secrets  the password file the gateway writes (named passwords)
-#   /mosquitto/certs    optional: ca.crt, server.crt, server.key
+#   /mosquitto/ca, /mosquitto/certs, /mosquitto/log   as assemble.sh says
 set -eu
 root=${MOSQUITTO_ROOT:-/mosquitto}
 run=$root/run
@@ -19,16 +19,14 @@ take_passwords() {
 }
 fingerprint() { stat -c '%i %Y %s' "$secrets" 2>/dev/null || echo none; }
 
-{
-    cat "$root/config/mosquitto.conf"
-    if [ -f "$root/certs/server.crt" ]; then cat "$root/config/tls.conf"; fi
-} | sed "s|/mosquitto/|$root/|" > "$run/mosquitto.conf"
+sh "$root/config/assemble.sh" "$root" > "$run/assembled.conf"
+sed "s|/mosquitto/|$root/|" "$run/assembled.conf" > "$run/mosquitto.conf"
 sed "s|caas/v1/vehicles|${CAAS_MQTT_PREFIX:-caas/v1/vehicles}|" "$root/config/acl" > "$run/acl"
 before=$(fingerprint)
 take_passwords
 chown -R mosquitto "$run" "$root/data" 2>/dev/null || true
 
-mosquitto -c "$run/mosquitto.conf" &
+OPENSSL_CONF=$root/config/openssl.cnf mosquitto -c "$run/mosquitto.conf" &
 broker=$!
 trap 'kill -TERM "$broker" 2>/dev/null' TERM INT
 while kill -0 "$broker" 2>/dev/null; do

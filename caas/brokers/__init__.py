@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from caas.brokers.listeners import Doors, add_doors
 from caas.brokers.mosquitto import find_mosquitto, render_config
 from core.errors import SettingsError
 
-__all__ = ["BrokerPlan", "plan_broker"]
+__all__ = ["BrokerPlan", "Doors", "plan_broker"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +35,19 @@ def plan_broker(
     passwords: Path,
     prefix: str,
     prefer: Literal["auto", "mosquitto", "amqtt"] = "auto",
+    doors: Doors | None = None,
 ) -> BrokerPlan:
     """Prepare the files and say what to start; starts nothing.
 
     SettingsError when Mosquitto is asked for and not installed. The embedded broker is for small
-    demos (about 200 vehicles) and forgets everything when it ends: say so on the screen.
+    demos (about 200 vehicles) and forgets everything when it ends: say so on the screen. It has one
+    door for everybody, and holds vehicles to their own client id there.
     """
     program = find_mosquitto() if prefer != "amqtt" else None
     if program is not None:
         config = render_config(data_dir, host=host, port=port, passwords=passwords, prefix=prefix)
-        return BrokerPlan([str(program), "-c", str(config)], "5", "mosquitto", {}, passwords)
+        environment = {} if doors is None else add_doors(config, host, doors)
+        return BrokerPlan([str(program), "-c", str(config)], "5", "mosquitto", environment, passwords)
     if prefer == "mosquitto":
         raise SettingsError("Mosquitto is not installed (apt install mosquitto)")
     argv = [sys.executable, "-m", "caas.brokers.embedded", "--host", host, "--port", str(port)]
