@@ -47,7 +47,9 @@ def plan_broker(
     if program is not None:
         config = render_config(data_dir, host=host, port=port, passwords=passwords, prefix=prefix)
         environment = {} if doors is None else add_doors(config, host, doors)
-        return BrokerPlan([str(program), "-c", str(config)], "5", "mosquitto", environment, passwords)
+        return BrokerPlan(
+            [str(program), "-c", str(config)], "5", "mosquitto", environment, passwords
+        )
     if prefer == "mosquitto":
         raise SettingsError("Mosquitto is not installed (apt install mosquitto)")
     argv = [sys.executable, "-m", "caas.brokers.embedded", "--host", host, "--port", str(port)]

@@ -100,9 +100,7 @@ class Raw:
             context = tls_context(ca, self.identity, version)
         if context is not None:
             try:
-                self.sock = context.wrap_socket(
-                    plain, server_hostname="127.0.0.1", session=session
-                )
+                self.sock = context.wrap_socket(plain, server_hostname="127.0.0.1", session=session)
             except OSError:
                 plain.close()
                 raise
@@ -117,7 +115,9 @@ class Raw:
     def __exit__(self, *_: object) -> None:
         self.sock.close()
 
-    def connect(self, client_id: str, *, will: tuple[str, bytes] | None = None, level: int = 5) -> int:
+    def connect(
+        self, client_id: str, *, will: tuple[str, bytes] | None = None, level: int = 5
+    ) -> int:
         """Send CONNECT; the reason code of the CONNACK."""
         self.level = level
         self.sock.sendall(connect_packet(client_id, self.identity, will=will, level=level))
