@@ -77,7 +77,7 @@ _ENDED = re.compile(
     r"Client (?P<client>.*?)(?: \[(?P<address>\S+)\])? "
     r"(?:disconnected(?:, | due to |: )?|has |closed |been )(?P<why>.*)\.$"
 )
-_BROKEN = re.compile(r"Bad socket read/write on client (?P<client>.*?): ")
+_BROKEN = re.compile(r"Bad socket read/write on client (?P<client>.*?): (?P<what>.*)")
 _UNKNOWN = "<unknown>"
 _TAIL = re.compile(r"', \.\.\. \(\d+ bytes\)\)$")
 _SSL_CODE = re.compile(r"^error:[0-9A-F]+:(?:[^:]*:)?(?:[^:]*:)?")
@@ -176,9 +176,12 @@ class LogReader:
         yield Denial("protocol", found["what"], address=found["address"])
 
     def _broken(self, found: re.Match[str]) -> Iterator[Denial | Line]:
-        # After a refusal this is how Debian's 2.0.11 ends the connection.
+        if found["what"].startswith("Unknown error"):
+            # After a refusal this is how Debian's 2.0.11 ends the connection.
+            yield Line("debug", found.string)
+        else:
+            yield self._of_client("protocol", found["what"], found["client"])
         self._signed_in.pop(found["client"], None)
-        yield Line("debug", found.string)
 
     def _new(self, found: re.Match[str]) -> Iterator[Denial | Line]:
         for old, since in list(self._pending.items()):

@@ -147,7 +147,7 @@ def write_crl(
     validity: timedelta,
 ) -> x509.CertificateRevocationList:
     """Put a fresh revocation list in place."""
-    crl = make_crl(authority, revoked, now, validity)
+    crl = make_crl(authority, revoked, now, validity, read_crl(folder))
     put_crls(folder, pem(crl))
     return crl
 

@@ -1,6 +1,7 @@
 """A Mosquitto with every door open, who may come in, and who may not."""
 
 import os
+import resource
 import secrets
 import subprocess
 from collections.abc import Generator
@@ -17,12 +18,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from caas.brokers import Doors, plan_broker
 from core.passwords import PasswordFile
 from gateway.registry.ca import init_authority, write_crl, write_server
-from gateway.registry.x509 import Authority, Revoked, issue_vehicle, new_authority, pem, serial_of
+from gateway.registry.x509 import Authority, Revoked, new_authority, pem, serial_of
 from tests.broker.raw import Identity, Raw
 from tests.broker_fixtures import DEADLINE_S, PREFIX, SERVICES, free_port, wait_until
 
 WEEK = timedelta(days=7)
 A, B = "VF1AURXRA00000017", "VF1AURXRA00000025"
+GONE = "VF1AURXRA00000033"
 
 
 def topic(vin: str, leaf: str) -> str:
@@ -41,7 +43,11 @@ class World:
     secret_door: int
     secrets: dict[str, str]
     max_connections: int
+    pid: int = 0
     revoked: list[Revoked] = field(default_factory=list[Revoked])
+    # On the list, and taken from the password file, before the broker started.
+    revoked_certificate: Identity = field(default_factory=Identity)
+    revoked_secret: Identity = field(default_factory=Identity)
 
     @property
     def ca_dir(self) -> Path:
@@ -88,6 +94,15 @@ class World:
         now = datetime.now(UTC)
         self.revoked.append(Revoked(serial_of(certificate), now))
         write_crl(self.ca_dir, self.authority, self.revoked, now, WEEK)
+
+    def revoke_file(self, path: Path) -> None:
+        """The same, of a certificate on disk."""
+        self.revoke(x509.load_pem_x509_certificate(path.read_bytes()))
+
+    def memory(self) -> int:
+        """How much memory the broker has asked for, in bytes."""
+        pages = Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[0]
+        return int(pages) * resource.getpagesize()
 
     def by_secret(self, vin: str, secret: str | None = None) -> Identity:
         return Identity(user=vin, secret=secret or self.secrets[vin])
@@ -142,6 +157,10 @@ def running(folder: Path, *, max_connections: int = 50) -> Generator[World]:
     for name in (*SERVICES, A, B):
         world.secrets[name] = secrets.token_hex(16)
         passwords.set(name, world.secrets[name])
+    passwords.set(GONE, "its old secret")
+    passwords.write({name: hashed for name, hashed in passwords.read().items() if name != GONE})
+    world.revoked_secret = Identity(user=GONE, secret="its old secret")
+    world.revoked_certificate = world.certificate(A, revoked=True)
     plan = plan_broker(
         folder,
         host="127.0.0.1",
@@ -159,6 +178,7 @@ def running(folder: Path, *, max_connections: int = 50) -> Generator[World]:
         ),
     )
     process = subprocess.Popen(plan.argv, env={**os.environ, **plan.env})
+    world.pid = process.pid
     try:
         wait_until(lambda: _answers(world, process), "the broker answers")
         yield world
@@ -174,6 +194,3 @@ def _answers(world: World, process: subprocess.Popen[bytes]) -> bool:
     except OSError:
         return False
     return True
-
-
-_ = issue_vehicle

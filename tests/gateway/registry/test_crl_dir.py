@@ -62,6 +62,17 @@ def test_lists_are_numbered_without_a_gap_and_the_last_one_counts(tmp_path: Path
     assert all(p.stat().st_mode & 0o444 == 0o444 for p in directory.iterdir())
 
 
+def test_of_two_lists_of_one_second_the_later_one_counts(tmp_path: Path) -> None:
+    """openssl goes by the first of two that begin at the same second."""
+    authority = init_authority(tmp_path, NOW, WEEK)
+    begins = [
+        write_crl(tmp_path, authority, [Revoked("1", NOW)], NOW, WEEK).last_update_utc
+        for _ in range(3)
+    ]
+    assert begins == sorted(set(begins))
+    assert begins[-1] < NOW
+
+
 def test_lists_of_two_authorities_in_one_file_are_told_apart(tmp_path: Path) -> None:
     folders = [tmp_path / "a", tmp_path / "b"]
     for folder in folders:
