@@ -97,7 +97,8 @@ class BusSettings(SettingsGroup):
     tls: bool = False
     # Whom to believe; unset = what the system believes.
     ca_file: Path | None = None
-    # A certificate of our own and its key, where the broker asks for one.
+    # A certificate of our own and its key, where the broker asks for one. Replaced files are read
+    # again at the next connection.
     cert_file: Path | None = None
     key_file: Path | None = None
     # Topics are {prefix}/{vin}/…, DOMAIN 20 mqtt.prefix.

@@ -1,12 +1,13 @@
 """The MQTT broker to start here: Mosquitto where it is installed, else the embedded one."""
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from caas.brokers.listeners import Doors, add_doors
-from caas.brokers.mosquitto import find_mosquitto, render_config
+from caas.brokers.mosquitto import accounts_file, find_mosquitto, render_config
+from caas.brokers.overlay import SIGHUP_SAFE, find_plugin, version_of
 from core.errors import SettingsError
 
 __all__ = ["BrokerPlan", "Doors", "plan_broker"]
@@ -16,8 +17,9 @@ __all__ = ["BrokerPlan", "Doors", "plan_broker"]
 class BrokerPlan:
     """What to start. ``protocol`` is for ``CAAS_MQTT_PROTOCOL``; SIGTERM ends the process in order.
 
-    ``reload_on``: the process needs SIGHUP when this file changes
-    (:func:`caas.brokers.reload.reload_on_change`); None = it looks for itself.
+    ``live``: accounts change while it runs, over its control topic (gateway/accounts).
+    ``reload_on``: the process takes SIGHUP when this file changes, ``restart_on``: it must be
+    started anew (:func:`caas.brokers.reload.reload_on_change`); None = it need not.
     """
 
     argv: list[str]
@@ -25,6 +27,8 @@ class BrokerPlan:
     name: str
     env: dict[str, str] = field(default_factory=dict[str, str])
     reload_on: Path | None = None
+    restart_on: Path | None = None
+    live: bool = False
 
 
 def plan_broker(
@@ -45,13 +49,34 @@ def plan_broker(
     """
     program = find_mosquitto() if prefer != "amqtt" else None
     if program is not None:
-        config = render_config(data_dir, host=host, port=port, passwords=passwords, prefix=prefix)
-        environment = {} if doors is None else add_doors(config, host, doors)
-        return BrokerPlan(
-            [str(program), "-c", str(config)], "5", "mosquitto", environment, passwords
+        plugin = find_plugin(program)
+        config = render_config(
+            data_dir, host=host, port=port, passwords=passwords, prefix=prefix, plugin=plugin
         )
+        environment = {} if doors is None else add_doors(config, host, doors)
+        plan = _mosquitto(program, config, data_dir, passwords, live=plugin is not None)
+        return replace(plan, env=environment)
     if prefer == "mosquitto":
         raise SettingsError("Mosquitto is not installed (apt install mosquitto)")
     argv = [sys.executable, "-m", "caas.brokers.embedded", "--host", host, "--port", str(port)]
     argv += ["--passwords", str(passwords), "--prefix", prefix]
     return BrokerPlan(argv, "3.1.1", "amqtt")
+
+
+def _mosquitto(
+    program: Path, config: Path, data_dir: Path, passwords: Path, *, live: bool
+) -> BrokerPlan:
+    argv = [str(program), "-c", str(config)]
+    if live:
+        accounts = str(accounts_file(data_dir).absolute())
+        start = [sys.executable, "-m", "caas.brokers.start", accounts, str(passwords.absolute())]
+        argv = [*start, *argv]
+    safe = version_of(program) >= SIGHUP_SAFE
+    return BrokerPlan(
+        argv,
+        "5",
+        "mosquitto",
+        reload_on=passwords if safe else None,
+        restart_on=None if safe or live else passwords,
+        live=live,
+    )

@@ -93,7 +93,6 @@ class LogReader:
 
     def __init__(self, acl: Acl) -> None:
         self._acl = acl
-        self._services = {rule.user for rule in acl.rules if rule.user is not None}
         self._rest = b""
         # Address → when it came, of those that have not signed in.
         self._pending: dict[str, float] = {}
@@ -205,16 +204,12 @@ class LogReader:
     def _subscribed(self, found: re.Match[str]) -> Iterator[Denial | Line]:
         client, topic_filter = found["client"], found["what"]
         user = self._signed_in.get(client, (client, ""))[0]
-        if user in self._services:
-            # What services may hear of $CONTROL is not in the access rules.
-            allowed = topic_filter.startswith("$CONTROL/")
-        else:
-            # A client that signed in before we read along, and is no vehicle.
-            allowed = client not in self._signed_in and not _VIN.fullmatch(client)
+        # A client that signed in before we read along, and is no vehicle.
+        stranger = client not in self._signed_in and not _VIN.fullmatch(client)
         plain = topic_filter
         if topic_filter.startswith("$share/"):
             plain = topic_filter.split("/", 2)[-1]
-        if not allowed and not self._acl.allows(user, "read", plain):
+        if not stranger and not self._acl.allows(user, "read", plain):
             yield self._of_client("subscribe", topic_filter, client)
 
     def _ended(self, found: re.Match[str]) -> Iterator[Denial | Line]:
