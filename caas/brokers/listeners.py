@@ -1,6 +1,7 @@
 """The doors of Mosquitto beside the services' own: for vehicles, and where the log goes."""
 
 import os
+import resource
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,8 +9,9 @@ from pathlib import Path
 
 from caas.brokers.mosquitto import source_file
 
-# Half of the open files of a process that was given no more than the usual 1024.
-FEW_CONNECTIONS = 400
+_DOORS = 3
+# Open files the broker needs for itself and for the services.
+_OWN_FILES = 100
 _TLS_FILES = ("ca.crt", "crl.pem", "server.crt", "server.key")
 
 
@@ -26,17 +28,19 @@ class Doors:
     secrets: int | None = None
     ca_dir: Path | None = None
     log: Path | None = None
-    max_connections: int = FEW_CONNECTIONS
+    # For each door; None = its share of the open files a process may have here.
+    max_connections: int | None = None
 
 
 def add_doors(config: Path, host: str, doors: Doors) -> dict[str, str]:
     """Add ``doors`` to a configuration that is written; the environment the broker needs."""
+    limit = _share() if doors.max_connections is None else doors.max_connections
     text, environment = config.read_text(encoding="utf-8"), dict[str, str]()
     if doors.plain is not None:
         text += f"\nlistener {doors.plain} {host}\nuse_username_as_clientid true\n"
-        text += f"max_connections {doors.max_connections}\n"
+        text += f"max_connections {limit}\n"
     if doors.certificates is not None and doors.secrets is not None:
-        text += "\n" + _tls(config.parent, host, doors)
+        text += "\n" + _tls(config.parent, host, doors, limit)
         environment["OPENSSL_CONF"] = str(source_file("openssl.cnf"))
     if doors.log is not None:
         doors.log.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +52,7 @@ def add_doors(config: Path, host: str, doors: Doors) -> dict[str, str]:
     return environment
 
 
-def _tls(store: Path, host: str, doors: Doors) -> str:
+def _tls(store: Path, host: str, doors: Doors, limit: int) -> str:
     assert doors.ca_dir is not None
     own = store.absolute() / "tls"
     own.mkdir(exist_ok=True)
@@ -63,7 +67,7 @@ def _tls(store: Path, host: str, doors: Doors) -> str:
             "listener 8884": f"listener {doors.secrets} {host}",
             "/mosquitto/run/tls": str(own),
             "/mosquitto/ca": str(doors.ca_dir.absolute()),
-            "max_connections 100000": f"max_connections {doors.max_connections}",
+            "max_connections 100000": f"max_connections {limit}",
         },
     )
 
@@ -73,6 +77,11 @@ def _replaced(text: str, values: Mapping[str, str]) -> str:
         assert old in text, f"mosquitto/tls.conf has no {old!r}"
         text = text.replace(old, new)
     return text
+
+
+def _share() -> int:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 100_000 if files == resource.RLIM_INFINITY else max(10, (files - _OWN_FILES) // _DOORS)
 
 
 def _give(path: Path, like: Path) -> None:

@@ -36,6 +36,7 @@ from gateway.registry.x509 import (
 CA_CERTIFICATE = "ca.crt"
 CA_KEY = "ca.key"
 CRL = "crl.pem"
+SERVER_CERTIFICATE, SERVER_KEY = "server.crt", "server.key"
 PRIVATE, PUBLIC = 0o600, 0o644
 _NAME = "CaaS development CA"
 
@@ -134,9 +135,9 @@ def write_server(
         raise Invalid("INVALID_HOST", f"not all of these are hosts: {' '.join(hosts)}")
     certificate, key = issue_server(load_authority(folder), hosts, now)
     out.mkdir(parents=True, exist_ok=True)
-    replace_file(out / "server.key", pem(key), PRIVATE)
-    replace_file(out / "server.crt", pem(certificate))
-    return out / "server.crt", certificate
+    replace_file(out / SERVER_KEY, pem(key), PRIVATE)
+    replace_file(out / SERVER_CERTIFICATE, pem(certificate))
+    return out / SERVER_CERTIFICATE, certificate
 
 
 def write_crl(
