@@ -19,5 +19,9 @@ if [ -f "$server/server.crt" ] && [ -f "$root/ca/crl.pem" ]; then
 fi
 if [ -d "$root/log" ]; then
     chown mosquitto "$root/log" 2>/dev/null || true
+    # The reader is another user in another container, and empties it.
+    : >> "$root/log/mosquitto.log"
+    chmod 0666 "$root/log/mosquitto.log"
+    chown mosquitto "$root/log/mosquitto.log" 2>/dev/null || true
     cat "$root/config/log.conf"
 fi
