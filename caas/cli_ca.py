@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -37,11 +38,16 @@ def server(
     out: Annotated[
         Path | None, typer.Option(help="Folder for server.crt and server.key; else CAAS_CA_DIR.")
     ] = None,
+    if_missing: Annotated[
+        bool, typer.Option(help="Do nothing where there is one that is good for a month yet.")
+    ] = False,
 ) -> None:
     """Make a certificate and key for the broker; run it again to renew."""
-    from gateway.registry.ca import write_server
+    from gateway.registry.ca import SERVER_CERTIFICATE, write_server
 
     folder = _folder()
+    if if_missing and _is_good((out or folder) / SERVER_CERTIFICATE):
+        return
     path, certificate = write_server(folder, out or folder, hosts, SystemClock().now())
     typer.echo(f"made {path} (until {certificate.not_valid_after_utc.date()}) and server.key")
 
@@ -83,6 +89,15 @@ def show() -> None:
             subprocess.run(
                 [openssl, kind, "-in", str(file), "-noout", "-text"], check=True, timeout=30
             )
+
+
+def _is_good(path: Path) -> bool:
+    from cryptography import x509
+
+    if not path.exists():
+        return False
+    ends = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
+    return ends > SystemClock().now() + timedelta(days=30)
 
 
 def _folder() -> Path:

@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from amqtt.adapters import BufferReader, ReaderAdapter, WriterAdapter
 from amqtt.broker import Broker
 from amqtt.contexts import BrokerConfig, ListenerConfig
 from amqtt.errors import AMQTTError
+from amqtt.mqtt.connack import NOT_AUTHORIZED, ConnackPacket
+from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
 from amqtt.session import Session
 
 from caas.brokers.reload import fingerprint
@@ -35,9 +38,29 @@ class Arguments:
     prefix: str
 
 
+class _Recorder(ReaderAdapter):
+    """Reads on, and remembers what it has read."""
+
+    def __init__(self, reader: ReaderAdapter) -> None:
+        self._reader = reader
+        self.data = b""
+
+    async def read(self, n: int = -1) -> bytes:
+        data = await self._reader.read(n)
+        self.data += data
+        return data
+
+    def feed_eof(self) -> None:
+        self._reader.feed_eof()
+
+
 class EmbeddedBroker(Broker):
-    """amqtt without its leak: at each connect 0.12 sends a client the retained messages of
-    everybody's subscriptions. Here they go out for a SUBSCRIBE of the client's own only."""
+    """amqtt without two holes of 0.12.
+
+    It sends a client at each connect the retained messages of everybody's subscriptions; here they
+    go out for a SUBSCRIBE of the client's own only. And it ends a connection and takes over its
+    session for whoever names its client id, before it looks at the secret; here it looks first.
+    """
 
     def __init__(self, config: BrokerConfig) -> None:
         super().__init__(config)
@@ -52,6 +75,21 @@ class EmbeddedBroker(Broker):
             ):
                 log.warning("%s: its secret has ended", session.client_id)
                 await handler.handle_connection_closed()
+
+    async def _initialize_client_session(
+        self, reader: ReaderAdapter, writer: WriterAdapter, remote_address: str, remote_port: int
+    ) -> tuple[BrokerProtocolHandler, Session]:
+        recorder = _Recorder(reader)
+        _, session = await BrokerProtocolHandler.init_from_connect(
+            recorder, writer, self.plugins_manager
+        )
+        if not await self._authenticate(session, self.listeners_config["default"]):
+            await ConnackPacket.build(0, NOT_AUTHORIZED).to_stream(writer)
+            await writer.close()
+            raise AMQTTError("not authorised")
+        return await super()._initialize_client_session(
+            BufferReader(recorder.data), writer, remote_address, remote_port
+        )
 
     async def _handle_subscription(
         self, client_session: Session, handler: Any, subscribe_waiter: asyncio.Future[Any]

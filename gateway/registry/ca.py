@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from core.errors import Conflict, Invalid, SettingsError
+from gateway.registry.crl_dir import publish_crls
 from gateway.registry.settings import CaSettings
 from gateway.registry.x509 import (
     Authority,
@@ -35,6 +36,7 @@ from gateway.registry.x509 import (
 CA_CERTIFICATE = "ca.crt"
 CA_KEY = "ca.key"
 CRL = "crl.pem"
+SERVER_CERTIFICATE, SERVER_KEY = "server.crt", "server.key"
 PRIVATE, PUBLIC = 0o600, 0o644
 _NAME = "CaaS development CA"
 
@@ -133,9 +135,9 @@ def write_server(
         raise Invalid("INVALID_HOST", f"not all of these are hosts: {' '.join(hosts)}")
     certificate, key = issue_server(load_authority(folder), hosts, now)
     out.mkdir(parents=True, exist_ok=True)
-    replace_file(out / "server.key", pem(key), PRIVATE)
-    replace_file(out / "server.crt", pem(certificate))
-    return out / "server.crt", certificate
+    replace_file(out / SERVER_KEY, pem(key), PRIVATE)
+    replace_file(out / SERVER_CERTIFICATE, pem(certificate))
+    return out / SERVER_CERTIFICATE, certificate
 
 
 def write_crl(
@@ -146,9 +148,15 @@ def write_crl(
     validity: timedelta,
 ) -> x509.CertificateRevocationList:
     """Put a fresh revocation list in place."""
-    crl = make_crl(authority, revoked, now, validity)
-    replace_file(folder / CRL, pem(crl))
+    crl = make_crl(authority, revoked, now, validity, read_crl(folder))
+    put_crls(folder, pem(crl))
     return crl
+
+
+def put_crls(folder: Path, lists: bytes) -> None:
+    """Put revocation lists (PEM) where brokers read them: at their start, and at each handshake."""
+    publish_crls(folder, lists)
+    replace_file(folder / CRL, lists)
 
 
 def read_crl(folder: Path) -> x509.CertificateRevocationList | None:

@@ -111,13 +111,24 @@ def issue_server(
 
 
 def make_crl(
-    authority: Authority, revoked: Iterable[Revoked], now: datetime, validity: timedelta
+    authority: Authority,
+    revoked: Iterable[Revoked],
+    now: datetime,
+    validity: timedelta,
+    before: x509.CertificateRevocationList | None = None,
 ) -> x509.CertificateRevocationList:
-    """The list of revoked certificates as of ``now``, good for ``validity``."""
+    """The list of revoked certificates as of ``now``, good for ``validity``.
+
+    It begins later than the one ``before`` it, by a second at least: of two that begin at the same
+    second OpenSSL goes by the one it read first.
+    """
+    begins = now - _BACKDATE
+    if before is not None:
+        begins = max(begins, before.last_update_utc + timedelta(seconds=1))
     builder = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(authority.certificate.subject)
-        .last_update(now - _BACKDATE)
+        .last_update(begins)
         .next_update(now + validity)
         # Only ever rises, and needs no place to be remembered in.
         .add_extension(x509.CRLNumber(int(now.timestamp() * 1000)), critical=False)

@@ -138,7 +138,9 @@ def test_every_mounted_path_exists_and_every_volume_is_declared() -> None:
 def test_the_files_mosquitto_runs_from_are_where_its_script_looks() -> None:
     texts = [source_file(name).read_text() for name in ("reload-on-change.sh", "mosquitto.conf")]
     mounted = {m.split(":")[1] for m in SERVICES_THERE["mosquitto"]["volumes"] if m[0] != "$"}
-    for folder in ("/mosquitto/config", "/mosquitto/secrets", "/mosquitto/data"):
+    texts += [source_file(name).read_text() for name in ("assemble.sh", "tls.conf", "log.conf")]
+    for name in ("config", "secrets", "data", "ca", "log"):
+        folder = f"/mosquitto/{name}"
         assert folder in mounted
         assert any(folder in text for text in texts), folder
     assert SERVICES_THERE["mosquitto"]["entrypoint"][1] == "/mosquitto/config/reload-on-change.sh"
@@ -148,7 +150,8 @@ def test_the_files_mosquitto_runs_from_are_where_its_script_looks() -> None:
         re.MULTILINE,
     )
     published = {interpolated(p).split(":")[-1] for p in SERVICES_THERE["mosquitto"]["ports"]}
-    assert published == set(listeners)
+    # The services' own is for the network of compose only.
+    assert published == set(listeners) - {"1883"}
 
 
 def test_the_accounts_of_the_services_are_those_of_the_access_rules() -> None:
@@ -162,7 +165,7 @@ def test_the_accounts_of_the_services_are_those_of_the_access_rules() -> None:
 def test_every_address_names_a_service_and_a_port_it_listens_on() -> None:
     listens = {
         "timescaledb": {5432},
-        "mosquitto": {1883, 8883},
+        "mosquitto": {1883, 8883, 8884},
         "mail": {1025, 8025},
         "partner-sims": {8090, 8025},
         "prometheus": {9090},

@@ -114,3 +114,13 @@ def test_a_check_digit_is_asked_for_where_the_market_uses_it(caas: Caas) -> None
         caas("vehicles", "enroll", "1M8GDM9A0KP042788", *ENROLL)
     assert refused.value.code == "INVALID_CHECK_DIGIT"
     caas("vehicles", "enroll", "1M8GDM9AXKP042788", *ENROLL)
+
+
+def test_a_servers_certificate_is_renewed_where_it_is_due(caas: Caas, tmp_path: Path) -> None:
+    caas("ca", "init")
+    assert "made" in caas("ca", "server", "broker.example", "--if-missing").output
+    made = (tmp_path / "ca" / "server.crt").read_bytes()
+    assert caas("ca", "server", "broker.example", "--if-missing").output == ""
+    assert (tmp_path / "ca" / "server.crt").read_bytes() == made
+    assert "made" in caas("ca", "server", "broker.example").output
+    assert (tmp_path / "ca" / "server.crt").read_bytes() != made

@@ -132,7 +132,7 @@ def test_the_key_is_private_and_never_replaced(tmp_path: Path) -> None:
         init_authority(tmp_path, NOW, WEEK)
     assert key.read_bytes() == before
     assert (tmp_path / "ca.crt").stat().st_mode & 0o777 == 0o644
-    assert {path.name for path in tmp_path.iterdir()} == {"ca.key", "ca.crt", "crl.pem"}
+    assert {path.name for path in tmp_path.iterdir()} == {"ca.key", "ca.crt", "crl.pem", "crls"}
 
 
 def test_what_is_no_authority_says_so(tmp_path: Path) -> None:
