@@ -86,6 +86,7 @@ def _lines(running: Running) -> list[tuple[str, str]]:
         ("Vehicle simulator", f"{layout.url('sim')}/docs"),
         ("Command keys", f"{layout.url('gateway')}/.well-known/caas-command-keys.json"),
         ("MQTT broker", f"mqtt://127.0.0.1:{layout.ports['mqtt']} ({_broker(running)})"),
+        ("", _account(running)),
         ("Database", layout.dsn),
         ("", f"PostgreSQL {where}"),
         ("", f"data in {database.data_dir}"),
@@ -101,6 +102,13 @@ def _lines(running: Running) -> list[tuple[str, str]]:
         ("Logs", f"{layout.data_dir / 'logs'}/"),
         ("See it all happen", "make demo-once, or docs/first-sale.md by hand"),
     ]
+
+
+def _account(running: Running) -> str:
+    """What `caas vehicles` needs to bring a new secret to the broker."""
+    names = ("CAAS_MQTT_PORT", "CAAS_MQTT_PROTOCOL", "CAAS_MQTT_USERNAME", "CAAS_MQTT_PASSWORD")
+    settings = running.layout.environment("gateway")
+    return " ".join(f"{name}={settings[name]}" for name in names)
 
 
 def _broker(running: Running) -> str:
