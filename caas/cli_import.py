@@ -5,6 +5,7 @@ import csv
 import getpass
 import io
 import json
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -77,6 +78,7 @@ async def _import(
     from gateway.registry.settings import RegistrySettings
     from gateway.registry.vins import vin_rule
 
+    quiet_bus()
     parse, accounts = vin_rule(load(RegistrySettings)), load(AccountsSettings)
     size = os.fstat(source.fileno()).st_size
     with _bar() as bar:
@@ -97,6 +99,11 @@ async def _import(
                 _write_secrets(secrets, report.secrets)
         bar.update(task, completed=size)
     return report, await tell_of_import(report, load(BusSettings), accounts)
+
+
+def quiet_bus() -> None:
+    """What the bus logs about a broker that is away, a command says itself, in one line."""
+    logging.getLogger("core.bus").setLevel(logging.CRITICAL)
 
 
 def actor() -> str:

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from caas.cli_import import actor, import_file
+from caas.cli_import import actor, import_file, quiet_bus
 from caas.database import one_transaction
 from core.clock import SystemClock, rfc3339
 from core.db import Connection
@@ -225,6 +225,7 @@ def _tell(changes: "Sequence[Change]") -> None:
     from gateway.accounts.settings import AccountsSettings
     from gateway.accounts.tell import tell
 
+    quiet_bus()
     notice = asyncio.run(tell(changes, load(BusSettings), load(AccountsSettings)))
     if notice is not None:
         typer.echo(f"note: {notice}", err=True)

@@ -87,6 +87,7 @@ def _lines(running: Running) -> list[tuple[str, str]]:
         ("Command keys", f"{layout.url('gateway')}/.well-known/caas-command-keys.json"),
         ("MQTT broker", f"mqtt://127.0.0.1:{layout.vehicles_port} ({_broker(running)})"),
         *_tls_doors(running),
+        ("", _account(running)),
         ("Database", layout.dsn),
         ("", f"PostgreSQL {where}"),
         ("", f"data in {database.data_dir}"),
@@ -115,6 +116,13 @@ def _tls_doors(running: Running) -> list[tuple[str, str]]:
         ("", f"{by_certificate} with a certificate, {by_secret} with a secret"),
         ("", f"(authority: {layout.ca_dir / 'ca.crt'})"),
     ]
+
+
+def _account(running: Running) -> str:
+    """What `caas vehicles` needs to bring a new secret to the broker."""
+    names = ("CAAS_MQTT_PORT", "CAAS_MQTT_PROTOCOL", "CAAS_MQTT_USERNAME", "CAAS_MQTT_PASSWORD")
+    settings = running.layout.environment("gateway")
+    return " ".join(f"{name}={settings[name]}" for name in names)
 
 
 def _broker(running: Running) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
+from prometheus_client import REGISTRY
 
 from core.bus import Subscription, Will, open_bus
 from core.contracts.bus import Presence, PresenceMessage, decode, encode
@@ -95,6 +96,8 @@ async def test_a_vehicle_that_is_shut_out_is_offline(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     topic = f"{PREFIX}/{VIN}/presence"
+    # The tests of one process share its counters.
+    before = REGISTRY.get_sample_value("caas_gateway_farewells_total") or 0.0
     async with serving():
         first = await secret_of(environment, "enroll", VIN, *ENROLL[:-1])
         will = Will(topic, presence(Presence.OFFLINE, "one"))
@@ -127,7 +130,7 @@ async def test_a_vehicle_that_is_shut_out_is_offline(
         async with httpx.AsyncClient() as http:
             url = f"http://127.0.0.1:{environment['CAAS_OPS_PORT']}/metrics"
             metrics = (await http.get(url)).text
-        assert "caas_gateway_farewells_total 2.0" in metrics, metrics
+        assert f"caas_gateway_farewells_total {before + 2}" in metrics
         assert "caas_gateway_broker_accounts_behind 0.0" in metrics
 
 
