@@ -63,13 +63,15 @@ FROM gateway.foreign_vehicle f JOIN gateway.vehicle v USING (vin)
 WHERE f.vin = %(vin)s
 
 -- name: next_command
-SELECT command_id, kind, body, state, foreign_id, error_code, tries, expires_at
-FROM gateway.foreign_open_command
+SELECT command_id, seq, kind, body, state, foreign_id, error_code, tries, expires_at, ended_at
+FROM gateway.foreign_open_commands(%(now)s)
 WHERE vin = %(vin)s AND due_at <= %(now)s
 ORDER BY due_at, seq LIMIT 1
 
--- name: has_open
-SELECT EXISTS (SELECT FROM gateway.foreign_command WHERE vin = %(vin)s AND state <> 'DONE')
+-- What commands after this one have set: an earlier one's late success does not undo it.
+-- name: set_since
+SELECT body->'values' AS settings FROM gateway.foreign_command
+WHERE vin = %(vin)s AND seq > %(seq)s AND kind = 'CONFIGURE' AND answer->>'result' = 'APPLIED'
 
 -- name: command_again
 UPDATE gateway.foreign_command SET due_at = %(at)s, tries = tries + 1
@@ -81,7 +83,8 @@ UPDATE gateway.foreign_command SET state = 'SENT', foreign_id = %(foreign_id)s, 
 WHERE vin = %(vin)s AND command_id = %(command_id)s AND state = 'RECEIVED'
 
 -- name: command_completed
-UPDATE gateway.foreign_command SET state = 'COMPLETED', tries = 0, due_at = %(at)s
+UPDATE gateway.foreign_command SET state = 'COMPLETED', tries = 0, due_at = %(at)s,
+    ended_at = %(at)s
 WHERE vin = %(vin)s AND command_id = %(command_id)s AND state IN ('RECEIVED', 'SENT')
 
 -- name: command_done
@@ -114,7 +117,7 @@ SELECT vin FROM gateway.foreign_vehicle WHERE vin = %(vin)s FOR UPDATE
 -- name: release
 UPDATE gateway.foreign_vehicle f SET leased_until = NULL, due_at = least(
     CASE WHEN f.api IS NULL THEN 'infinity' ELSE f.poll_at END,
-    (SELECT min(c.due_at) FROM gateway.foreign_open_command c WHERE c.vin = f.vin),
+    (SELECT min(c.due_at) FROM gateway.foreign_open_commands(%(now)s) c WHERE c.vin = f.vin),
     (SELECT %(unsaid_at)s::timestamptz
      WHERE EXISTS (SELECT FROM gateway.foreign_message m WHERE m.vin = f.vin)))
 WHERE f.vin = %(vin)s
@@ -145,7 +148,7 @@ ON CONFLICT DO NOTHING
 -- success). One whose end was told otherwise stays as it was told.
 -- name: outcome_by_callback
 UPDATE gateway.foreign_command SET state = %(state)s, error_code = %(error_code)s, tries = 0,
-    due_at = %(now)s
+    due_at = %(now)s, ended_at = %(now)s
 WHERE vin = %(vin)s AND command_id = %(command_id)s
   AND (foreign_id IS NULL OR foreign_id = %(foreign_id)s)
   AND (state IN ('RECEIVED', 'SENT')

@@ -63,6 +63,7 @@ class CommandRow:
     """A command that is not told to its end yet."""
 
     command_id: UUID
+    seq: int
     kind: str
     body: dict[str, Any]
     state: str
@@ -70,6 +71,7 @@ class CommandRow:
     error_code: str | None
     tries: int
     expires_at: datetime
+    ended_at: datetime | None
 
     @property
     def command(self) -> Command:
@@ -94,6 +96,12 @@ async def find(conn: Connection, vin: str) -> VehicleRow | None:
 async def next_command(conn: Connection, vin: str, now: datetime) -> CommandRow | None:
     """The command whose turn it is."""
     return await conn.one_or_none(CommandRow, QUERIES["next_command"], {"vin": vin, "now": now})
+
+
+async def set_since(conn: Connection, vin: str, seq: int) -> set[str]:
+    """The parameters that configurations after ``seq`` have set, and said so."""
+    rows = await conn.dicts(QUERIES["set_since"], {"vin": vin, "seq": seq})
+    return {f"{item['module']}.{item['parameter']}" for row in rows for item in row["settings"]}
 
 
 async def defaults(conn: Connection, model: str, firmware: str) -> Values:
@@ -164,7 +172,7 @@ async def done(conn: Connection, vin: str, command: CommandRow, answer: Answer) 
     return bool(await conn.execute(QUERIES["command_done"], row))
 
 
-async def release(conn: Connection, vin: str, unsaid_at: datetime) -> None:
+async def release(conn: Connection, vin: str, now: datetime, unsaid_at: datetime) -> None:
     """End the lease; the vehicle is due again when anything of it is."""
     await conn.execute(QUERIES["lock_one"], {"vin": vin})
-    await conn.execute(QUERIES["release"], {"vin": vin, "unsaid_at": unsaid_at})
+    await conn.execute(QUERIES["release"], {"vin": vin, "now": now, "unsaid_at": unsaid_at})

@@ -1,13 +1,15 @@
 """What follows from a command and from what the API says to it: pure decisions (DOMAIN 7 and 9)."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from uuid import UUID
 
 from core.contracts.bus import Command, Operational, Reason, Result, SafeState
-from core.contracts.iot_api import CommandAccepted, CommandStatus, CommandView
+from core.contracts.iot_api import CommandAccepted, CommandStatus, CommandView, StatusView
 from gateway.foreign.outcome import Down, Outcome, Reply
+from gateway.foreign.translate import contradicts, shows
 
 _MAX_DOUBLINGS = 16
 
@@ -162,6 +164,22 @@ def after_failure(error_code: str | None, now: datetime) -> Told:
     if code in _TOO_LATE:
         return Told(Result.REJECTED, Reason.EXPIRED, detail)
     return Told(Result.REJECTED, _SAME.get(code, Reason.FIRMWARE_ERROR), detail)
+
+
+def unproved(status: StatusView | None, command: Command, set_since: Collection[str]) -> str | None:
+    """Why a command that the API calls COMPLETED is not proved by the vehicle's status (S6).
+
+    ``set_since``: parameters that later commands have set. Where one of this command's is among
+    them, the report shows how things are, and not whether this command ever was in effect.
+    """
+    if status is None:
+        return "its status cannot be read"
+    if status.reported_configuration is None:
+        return "its status denies it" if contradicts(status, command) else None
+    names = {f"{item.module}.{item.parameter}" for item in command.values}
+    if shows(status.reported_configuration, command.values) or names & set(set_since):
+        return None
+    return "the configuration it reports does not show it"
 
 
 def retry_after(reply: Reply, now: datetime) -> timedelta:

@@ -144,27 +144,28 @@ class Steps:
             return
         status, health = await self._read(vehicle.vin)
         now = self._gateway.clock.now()
-        give_up = now >= row.expires_at + timedelta(seconds=self._waits.late_s)
-        # A later one may have changed the values again: the report says how it is.
-        give_up = give_up or vehicle.applied_seq > command.seq
-        if status is None and not give_up:
-            await self._again(vehicle, row, now + self._waits.backoff(row.tries), "no status yet")
+        async with self._gateway.database.transaction() as conn:
+            since = await repository.set_since(conn, vehicle.vin, command.seq)
+        why = rules.unproved(status, command, since)
+        if why is not None:
+            late = timedelta(seconds=self._waits.late_s)
+            if now >= max(row.expires_at, row.ended_at or row.expires_at) + late:
+                # The API's word alone is no proof (S6): the engine asks first, then tries again.
+                told = Told(Result.REJECTED, Reason.EXPIRED, f"the API says COMPLETED, but {why}")
+                await self._tell(vehicle, row, command, told)
+                return
+            await self._again(vehicle, row, now + self._waits.backoff(row.tries), why)
             return
+        assert status is not None
         seen = replace(vehicle.seen, applied_seq=max(vehicle.applied_seq, command.seq))
-        if status is not None:
-            seen = translate.learn(seen, status, await self._defaults(seen, status), now)
-        if status is None or status.reported_configuration is None:
-            seen = translate.with_applied(seen, command, now)
-        elif not translate.shows(seen.values, command.values) and not give_up:
-            # Its report may be a moment behind its word.
-            await self._again(vehicle, row, now + self._waits.backoff(row.tries), "not shown yet")
-            return
+        seen = translate.learn(seen, status, await self._defaults(seen, status), now)
+        if status.reported_configuration is None:
+            seen = translate.with_applied(seen, command, now, since)
         applied = Answer(Result.APPLIED, now, command.command_id, command.seq)
         messages: list[repository.Message] = [applied, translate.config_of(seen)]
         seen = replace(seen, config_digest=translate.config_of(seen).digest)
-        if status is not None:
-            seen, more = self._observe(seen, status, health, now)
-            messages += more
+        seen, more = self._observe(seen, status, health, now)
+        messages += more
         async with self._gateway.database.transaction() as conn:
             if await repository.done(conn, vehicle.vin, row, applied):
                 await repository.say(conn, vehicle.vin, messages, now)

@@ -1,7 +1,7 @@
 """Between the IoT API's bodies and the bus's messages: pure, both ways (DOMAIN 8, 9; BUS)."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -115,10 +115,28 @@ def shows(values: Mapping[str, ParameterValue] | None, wanted: Sequence[Paramete
     return True
 
 
-def with_applied(seen: Seen, command: Command, at: datetime) -> Seen:
-    """``seen`` after a command is in effect, for an API that does not report the values."""
+def contradicts(status: StatusView, command: Command) -> bool:
+    """Whether the API's status denies its own word that a command is done."""
+    unlike = {"PENDING", "ERROR"}
+    return any(
+        item.service_id == command.service and item.status in unlike
+        for item in status.active_services
+    )
+
+
+def with_applied(
+    seen: Seen, command: Command, at: datetime, set_since: Collection[str] = ()
+) -> Seen:
+    """``seen`` after a command is in effect, for an API that does not report the values.
+
+    COMPLETED means there that the reported configuration matches (DOMAIN 7, Command states), which
+    is the only proof such an API has. ``set_since``: parameters that later commands have set.
+    """
     values = dict(seen.values or {})
-    values.update({f"{item.module}.{item.parameter}": item.value for item in command.values})
+    for item in command.values:
+        name = f"{item.module}.{item.parameter}"
+        if name not in set_since:
+            values[name] = item.value
     return replace(seen, values=values, values_at=at)
 
 

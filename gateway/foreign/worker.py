@@ -117,9 +117,10 @@ class Worker:
             await self._release(vin)
 
     async def _release(self, vin: str) -> None:
-        unsaid_at = self._gateway.clock.now() + timedelta(seconds=_UNSAID_RETRY_S)
+        now = self._gateway.clock.now()
+        unsaid_at = now + timedelta(seconds=_UNSAID_RETRY_S)
         async with self._gateway.database.transaction() as conn:
-            await repository.release(conn, vin, unsaid_at)
+            await repository.release(conn, vin, now, unsaid_at)
 
     async def speak(self, vin: str) -> bool:
         """Say on the bus what is to be said, in order; False where the broker does not take it."""

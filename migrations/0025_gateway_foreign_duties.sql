@@ -1,0 +1,16 @@
+-- Vehicles behind a foreign IoT API: what their duties need to be kept without loops and guesses.
+
+-- When the API said how it ended: a late success is proved from then on.
+ALTER TABLE gateway.foreign_command ADD COLUMN ended_at timestamptz;
+
+-- A configuration waits for the end of an earlier one, or the time of that: what a vehicle reports
+-- is then what the one it is read for has made of it. By the time it is given, like all else.
+DROP VIEW gateway.foreign_open_command;
+CREATE FUNCTION gateway.foreign_open_commands(at timestamptz)
+RETURNS SETOF gateway.foreign_command LANGUAGE sql STABLE AS $$
+    SELECT c.* FROM gateway.foreign_command c
+    WHERE c.state <> 'DONE' AND NOT EXISTS (
+        SELECT FROM gateway.foreign_command e
+        WHERE e.vin = c.vin AND e.seq < c.seq AND e.kind = 'CONFIGURE' AND c.kind = 'CONFIGURE'
+          AND e.state <> 'DONE' AND (e.state <> 'SENT' OR e.expires_at > at))
+$$;
