@@ -3,6 +3,9 @@
 -- When the API said how it ended: a late success is proved from then on.
 ALTER TABLE gateway.foreign_command ADD COLUMN ended_at timestamptz;
 
+ALTER TABLE gateway.foreign_vehicle
+    ADD COLUMN look_tries integer NOT NULL DEFAULT 0;   -- looks that failed, one after another
+
 -- A configuration waits for the end of an earlier one, or the time of that: what a vehicle reports
 -- is then what the one it is read for has made of it. By the time it is given, like all else.
 DROP VIEW gateway.foreign_open_command;

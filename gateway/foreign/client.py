@@ -1,7 +1,7 @@
 """One foreign IoT API over HTTP: each call ends in a reply, or in being down; nothing is raised."""
 
 import time
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -12,6 +12,7 @@ from core.contracts.iot_api import REQUEST_ID_HEADER, ConfigureRequest
 from gateway.foreign import metrics
 from gateway.foreign.apis import ForeignApi
 from gateway.foreign.auth import TokenRefused, auth_of, tls_of
+from gateway.foreign.body import read_body
 from gateway.foreign.breaker import Breaker, BreakerState
 from gateway.foreign.outcome import Down, Outcome, Reply
 
@@ -93,7 +94,7 @@ class ForeignClient:
         try:
             answer = await self._http.request(method, url, json=content, headers=headers)
             outcome: Outcome = Reply(
-                answer.status_code, _body(answer), answer.headers.get("Retry-After")
+                answer.status_code, read_body(answer.content), answer.headers.get("Retry-After")
             )
         except TokenRefused as refused:
             outcome = Reply(_UNAUTHORIZED, {"error": {"code": "NO_TOKEN", "message": str(refused)}})
@@ -115,11 +116,3 @@ class ForeignClient:
 
     def _show_breaker(self) -> None:
         metrics.BREAKER.labels(self.api.name).set(_GAUGE[self._breaker.state(self._clock.now())])
-
-
-def _body(answer: httpx.Response) -> dict[str, Any]:
-    try:
-        body: Any = answer.json()
-    except ValueError:
-        return {}
-    return cast("dict[str, Any]", body) if isinstance(body, dict) else {}

@@ -30,3 +30,8 @@ UNASSIGNED = Gauge(
     "caas_gateway_foreign_unassigned", "Vehicles with transport iot_api that no API has"
 )
 UNSAID = Gauge("caas_gateway_foreign_unsaid_messages", "Messages that wait for the broker")
+FAILED_STEPS = Counter(
+    "caas_gateway_foreign_failed_steps",
+    "Steps of vehicles behind a foreign IoT API that ended in an error of ours; each is put off",
+    ["api", "what"],
+)

@@ -58,7 +58,8 @@ WHERE leased_by = %(slot)s AND leased_until IS NOT NULL
 
 -- name: vehicle
 SELECT f.vin, v.model, v.firmware, f.applied_seq, f.values, f.values_at, f.config_digest, f.online,
-    f.session, f.boot, f.status, f.status_at, f.quiet_until, f.poll_at, f.events_at
+    f.session, f.boot, f.status, f.status_at, f.quiet_until, f.poll_at, f.events_at,
+    f.look_tries
 FROM gateway.foreign_vehicle f JOIN gateway.vehicle v USING (vin)
 WHERE f.vin = %(vin)s
 
@@ -95,11 +96,16 @@ WHERE vin = %(vin)s AND command_id = %(command_id)s AND state <> 'DONE'
 UPDATE gateway.foreign_vehicle SET applied_seq = greatest(applied_seq, %(applied_seq)s),
     values = %(values)s, values_at = %(values_at)s, config_digest = %(config_digest)s,
     online = %(online)s, session = %(session)s, boot = %(boot)s, status = %(status)s,
-    status_at = %(status_at)s, quiet_until = %(quiet_until)s, poll_at = %(poll_at)s
-WHERE vin = %(vin)s
+    status_at = %(status_at)s, quiet_until = %(quiet_until)s, poll_at = %(poll_at)s,
+    look_tries = 0
+WHERE vin = %(vin)s AND leased_by = %(slot)s
 
 -- name: poll_later
-UPDATE gateway.foreign_vehicle SET poll_at = %(poll_at)s WHERE vin = %(vin)s
+UPDATE gateway.foreign_vehicle SET poll_at = %(poll_at)s, look_tries = 0 WHERE vin = %(vin)s
+
+-- name: look_failed
+UPDATE gateway.foreign_vehicle SET poll_at = %(poll_at)s, look_tries = look_tries + 1
+WHERE vin = %(vin)s
 
 -- name: events_said
 UPDATE gateway.foreign_vehicle SET events_at = greatest(events_at, %(at)s) WHERE vin = %(vin)s
@@ -120,7 +126,7 @@ UPDATE gateway.foreign_vehicle f SET leased_until = NULL, due_at = least(
     (SELECT min(c.due_at) FROM gateway.foreign_open_commands(%(now)s) c WHERE c.vin = f.vin),
     (SELECT %(unsaid_at)s::timestamptz
      WHERE EXISTS (SELECT FROM gateway.foreign_message m WHERE m.vin = f.vin)))
-WHERE f.vin = %(vin)s
+WHERE f.vin = %(vin)s AND f.leased_by = %(slot)s
 
 -- name: messages
 SELECT message_id, topic, payload FROM gateway.foreign_message

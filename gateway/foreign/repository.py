@@ -20,6 +20,7 @@ from core.contracts.bus import (
 )
 from core.contracts.topics import Topic
 from core.db import Connection, load_queries
+from core.errors import Conflict
 from gateway.foreign.translate import Seen, Values, defaults_of
 
 QUERIES = load_queries("gateway.foreign")
@@ -32,6 +33,13 @@ _TOPICS: dict[type[Message], Topic] = {
     VehicleEvent: Topic.EVENT,
     VehicleStatus: Topic.STATUS,
 }
+
+
+class LeaseLost(Conflict):
+    """The turn took longer than its lease, and another replica has the vehicle."""
+
+    def __init__(self, vin: str) -> None:
+        super().__init__("LEASE_LOST", f"another replica has taken {vin} up")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,7 @@ class VehicleRow:
     quiet_until: datetime | None
     poll_at: datetime
     events_at: datetime
+    look_tries: int
 
     @property
     def seen(self) -> Seen:
@@ -113,9 +122,9 @@ async def defaults(conn: Connection, model: str, firmware: str) -> Values:
     )
 
 
-async def save(conn: Connection, vin: str, seen: Seen, poll_at: datetime) -> None:
-    """Keep what was said and learnt of a vehicle."""
-    await conn.execute(
+async def save(conn: Connection, vin: str, seen: Seen, poll_at: datetime, slot: int) -> None:
+    """Keep what was said and learnt of a vehicle; LeaseLost where another replica has it now."""
+    kept = await conn.execute(
         QUERIES["save_vehicle"],
         {
             "vin": vin,
@@ -130,8 +139,11 @@ async def save(conn: Connection, vin: str, seen: Seen, poll_at: datetime) -> Non
             "status_at": seen.status_at,
             "quiet_until": seen.quiet_until,
             "poll_at": poll_at,
+            "slot": slot,
         },
     )
+    if not kept:
+        raise LeaseLost(vin)
 
 
 async def again(conn: Connection, vin: str, command: CommandRow, at: datetime) -> None:
@@ -172,7 +184,11 @@ async def done(conn: Connection, vin: str, command: CommandRow, answer: Answer) 
     return bool(await conn.execute(QUERIES["command_done"], row))
 
 
-async def release(conn: Connection, vin: str, now: datetime, unsaid_at: datetime) -> None:
-    """End the lease; the vehicle is due again when anything of it is."""
+async def release(
+    conn: Connection, vin: str, now: datetime, unsaid_at: datetime, slot: int
+) -> None:
+    """End the lease, if it is this replica's; the vehicle is due again when anything of it is."""
     await conn.execute(QUERIES["lock_one"], {"vin": vin})
-    await conn.execute(QUERIES["release"], {"vin": vin, "now": now, "unsaid_at": unsaid_at})
+    await conn.execute(
+        QUERIES["release"], {"vin": vin, "now": now, "unsaid_at": unsaid_at, "slot": slot}
+    )

@@ -155,7 +155,7 @@ def after_poll(
 
 def after_failure(error_code: str | None, now: datetime) -> Told:
     """What the engine is to hear of a command that FAILED there (DOMAIN 7, failures)."""
-    code = error_code or "no code"
+    code = (error_code or "no code")[:200]
     detail = f"the API says FAILED: {code}"
     if code == Reason.UNSAFE_STATE:
         return Told(Result.DEFERRED, Reason.UNSAFE_STATE, detail)

@@ -1,6 +1,7 @@
 """Between the IoT API's bodies and the bus's messages: pure, both ways (DOMAIN 8, 9; BUS)."""
 
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -10,6 +11,8 @@ from uuid import UUID, uuid5
 import msgspec
 
 from core.contracts.bus import (
+    EPOCH,
+    LAST_MOMENT,
     MAX_AHEAD,
     ActiveService,
     Command,
@@ -20,11 +23,16 @@ from core.contracts.bus import (
     PresenceMessage,
     ReportedConfig,
     ServiceState,
+    Unusable,
     VehicleEvent,
     VehicleStatus,
+    check_time,
+    decode,
     digest_of,
+    encode,
 )
 from core.contracts.iot_api import (
+    PARAMETER_NAME,
     Configuration,
     ConfigureRequest,
     Connectivity,
@@ -39,6 +47,9 @@ from core.contracts.iot_api import (
 _SIGNAL = {Connectivity.ONLINE: 100.0, Connectivity.LIMITED: 10.0, Connectivity.OFFLINE: 0.0}
 # A command of no service (a correction) still needs a name in the API's body.
 NO_SERVICE = "CONFIGURATION"
+
+_NAME = re.compile(PARAMETER_NAME.rstrip("$"))
+_MAX_CODE, _MAX_DETAIL = 200, 2000
 
 Values = dict[str, ParameterValue]
 
@@ -98,10 +109,10 @@ def learn(seen: Seen, status: StatusView, defaults: Values, now: datetime) -> Se
         known = seen.values if seen.values is not None else defaults
         return replace(learnt, values=known, values_at=seen.values_at or now)
     at = status.reported_at or status.last_seen or now
-    values: Values = {
-        name: value for name, value in reported.items() if len(name.split(".", 1)) == 2
-    }
-    return replace(learnt, values=values, values_at=min(at, now + MAX_AHEAD))
+    # No command of ours can name another one, nor change it (S2).
+    values: Values = {name: value for name, value in reported.items() if _NAME.fullmatch(name)}
+    # A report of no time that can be is an old one: it proves nothing about today.
+    return replace(learnt, values=values, values_at=min(max(at, EPOCH), now + MAX_AHEAD))
 
 
 def shows(values: Mapping[str, ParameterValue] | None, wanted: Sequence[ParameterSetting]) -> bool:
@@ -176,10 +187,27 @@ def status_of(status: StatusView, health: HealthView | None, now: datetime) -> V
         if health is None or health.packet_loss is None
         else _percent(health.packet_loss),
         active_services=[
-            ActiveService(item.service_id, item.activation_date, ServiceState(item.status))
+            ActiveService(
+                item.service_id,
+                min(max(item.activation_date, EPOCH), LAST_MOMENT),
+                ServiceState(item.status),
+            )
             for item in status.active_services
         ],
     )
+
+
+def fault_of(
+    seen: Seen, status: StatusView, health: HealthView | None, now: datetime
+) -> str | None:
+    """What makes a status one that the bus could not carry (BUS, last section); None = nothing."""
+    try:
+        config = config_of(learn(seen, status, {}, now))
+        check_time(decode(ReportedConfig, encode(config)).at, now)
+        decode(VehicleStatus, encode(status_of(status, health, now)))
+    except (ValueError, OverflowError, Unusable) as error:
+        return str(error)
+    return None
 
 
 def reachable(status: StatusView, health: HealthView | None) -> bool:
@@ -245,8 +273,17 @@ def new_events(
         except msgspec.ValidationError:
             continue
         if since < event.at <= now + MAX_AHEAD:
-            events.append(event)
+            events.append(_shortened(event))
     return sorted(events, key=lambda event: event.at)
+
+
+def _shortened(event: VehicleEvent) -> VehicleEvent:
+    code, detail = event.code, event.detail
+    return msgspec.structs.replace(
+        event,
+        code=None if code is None else code[:_MAX_CODE],
+        detail=None if detail is None else detail[:_MAX_DETAIL],
+    )
 
 
 def defaults_of(

@@ -120,7 +120,7 @@ class Worker:
         now = self._gateway.clock.now()
         unsaid_at = now + timedelta(seconds=_UNSAID_RETRY_S)
         async with self._gateway.database.transaction() as conn:
-            await repository.release(conn, vin, now, unsaid_at)
+            await repository.release(conn, vin, now, unsaid_at, self._gateway.bus_settings.slot)
 
     async def speak(self, vin: str) -> bool:
         """Say on the bus what is to be said, in order; False where the broker does not take it."""
