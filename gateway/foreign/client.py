@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -105,18 +106,18 @@ class ForeignClient:
             outcome = Down(f"Timeout: no whole answer in {self.api.timeout_s:g} s")
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             outcome = Down(f"{type(error).__name__}: {error}"[:200])
-        self._record(call, outcome, time.perf_counter() - started)
+        self._record(call, outcome, now, time.perf_counter() - started)
         return outcome
 
-    def _record(self, call: str, outcome: Outcome, seconds: float) -> None:
+    def _record(self, call: str, outcome: Outcome, begun: datetime, seconds: float) -> None:
         said = str(outcome.status) if isinstance(outcome, Reply) else outcome.why.split(":")[0]
         metrics.CALLS.labels(self.api.name, call, said).inc()
         metrics.CALL_SECONDS.labels(self.api.name, call).observe(seconds)
         if isinstance(outcome, Down) or outcome.status >= _SERVER_ERROR:
-            self._breaker.failed(self._clock.now())
+            self._breaker.failed(begun, self._clock.now())
             log.warning("foreign API call", api=self.api.name, call=call, outcome=said)
         else:
-            self._breaker.succeeded()
+            self._breaker.succeeded(begun)
         self._show_breaker()
 
     def _show_breaker(self) -> None:
