@@ -4,7 +4,11 @@
 ALTER TABLE gateway.foreign_command ADD COLUMN ended_at timestamptz;
 
 ALTER TABLE gateway.foreign_vehicle
-    ADD COLUMN look_tries integer NOT NULL DEFAULT 0;   -- looks that failed, one after another
+    ADD COLUMN look_tries integer NOT NULL DEFAULT 0,   -- looks that failed, one after another
+    ADD COLUMN unsaid_tries integer NOT NULL DEFAULT 0, -- the broker refused the next message so often
+    ADD COLUMN events_from timestamptz NOT NULL DEFAULT now(), -- earlier ones are not said
+    ADD COLUMN events_said uuid[] NOT NULL DEFAULT '{}'; -- of those that may be read once more
+UPDATE gateway.foreign_vehicle SET events_from = events_at;
 
 -- A configuration waits for the end of an earlier one, or the time of that: what a vehicle reports
 -- is then what the one it is read for has made of it. By the time it is given, like all else.

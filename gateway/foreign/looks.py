@@ -122,13 +122,22 @@ class Looks:
         if report is None:
             return
         now = self._gateway.clock.now()
-        events = translate.new_events(vehicle.vin, report, vehicle.events_at, now)
+        # Some reach the log later than newer ones, so a part of it is read again, by id.
+        overlap = timedelta(seconds=self._settings.events_overlap_s)
+        since = max(vehicle.events_from, vehicle.events_at - overlap)
+        there = translate.events_since(vehicle.vin, report, since, now)
+        known = set(vehicle.events_said)
+        events = [event for event in there if event.event_id not in known]
         if not events:
             return
+        # Never ahead of now: a clock that is fast must not hide what comes next.
+        mark = min(now, max(event.at for event in events))
+        said = [event.event_id for event in there]
         async with self._gateway.database.transaction() as conn:
             await repository.say(conn, vehicle.vin, events, now)
-            row = {"vin": vehicle.vin, "at": max(event.at for event in events)}
-            await conn.execute(QUERIES["events_said"], row)
+            await conn.execute(
+                QUERIES["events_said"], {"vin": vehicle.vin, "at": mark, "said": said}
+            )
 
     async def _defaults(self, seen: Seen, status: StatusView) -> translate.Values:
         if status.reported_configuration is not None or seen.values is not None:

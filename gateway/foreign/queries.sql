@@ -10,8 +10,8 @@ FROM gateway.vehicle v LEFT JOIN gateway.foreign_vehicle f USING (vin)
 WHERE v.transport = 'iot_api' AND v.status = 'ENROLLED'
 
 -- name: adopt
-INSERT INTO gateway.foreign_vehicle (vin, api, poll_at, due_at)
-VALUES (%(vin)s, %(api)s, %(now)s, %(now)s)
+INSERT INTO gateway.foreign_vehicle (vin, api, poll_at, due_at, events_at, events_from)
+VALUES (%(vin)s, %(api)s, %(now)s, %(now)s, %(now)s, %(now)s)
 ON CONFLICT (vin) DO UPDATE SET api = excluded.api, due_at = excluded.due_at
 WHERE gateway.foreign_vehicle.api IS DISTINCT FROM excluded.api
 
@@ -56,11 +56,16 @@ RETURNING f.vin, due.due_at
 UPDATE gateway.foreign_vehicle SET leased_until = NULL
 WHERE leased_by = %(slot)s AND leased_until IS NOT NULL
 
+-- The vehicle may have been on our bus before: a session of ours counts on from its own (BUS,
+-- Presence).
 -- name: vehicle
-SELECT f.vin, v.model, v.firmware, f.applied_seq, f.values, f.values_at, f.config_digest, f.online,
-    f.session, f.boot, f.status, f.status_at, f.quiet_until, f.poll_at, f.events_at,
-    f.look_tries
-FROM gateway.foreign_vehicle f JOIN gateway.vehicle v USING (vin)
+SELECT f.vin, v.model, v.firmware, f.applied_seq, f.values, f.values_at, f.config_digest,
+    f.online AND coalesce(s.boot, 0) <= f.boot AS online,
+    f.session, greatest(f.boot, s.boot) AS boot, f.status, f.status_at, f.quiet_until, f.poll_at,
+    f.events_at, f.events_from, f.events_said, f.look_tries
+FROM gateway.foreign_vehicle f
+JOIN gateway.vehicle v USING (vin)
+JOIN gateway.vehicle_state s USING (vin)
 WHERE f.vin = %(vin)s
 
 -- name: next_command
@@ -108,12 +113,14 @@ UPDATE gateway.foreign_vehicle SET poll_at = %(poll_at)s, look_tries = look_trie
 WHERE vin = %(vin)s
 
 -- name: events_said
-UPDATE gateway.foreign_vehicle SET events_at = greatest(events_at, %(at)s) WHERE vin = %(vin)s
+UPDATE gateway.foreign_vehicle
+SET events_at = greatest(events_at, %(at)s), events_said = %(said)s
+WHERE vin = %(vin)s
 
--- The next status is said whether it differs from the last or not.
+-- The next status is said whether it differs from the last or not. Looks go on meanwhile: what else
+-- there is to see is said.
 -- name: keep_quiet
-UPDATE gateway.foreign_vehicle SET quiet_until = %(quiet_until)s, poll_at = %(poll_at)s,
-    status = NULL
+UPDATE gateway.foreign_vehicle SET quiet_until = %(quiet_until)s, poll_at = %(now)s, status = NULL
 WHERE vin = %(vin)s
 
 -- Two statements: what came in while the first one waited for the lock is seen by the second.
@@ -124,7 +131,8 @@ SELECT vin FROM gateway.foreign_vehicle WHERE vin = %(vin)s FOR UPDATE
 UPDATE gateway.foreign_vehicle f SET leased_until = NULL, due_at = least(
     CASE WHEN f.api IS NULL THEN 'infinity' ELSE f.poll_at END,
     (SELECT min(c.due_at) FROM gateway.foreign_open_commands(%(now)s) c WHERE c.vin = f.vin),
-    (SELECT %(unsaid_at)s::timestamptz
+    (SELECT %(now)s + make_interval(
+        secs => least(%(retry_s)s * 2.0 ^ least(f.unsaid_tries, 16), %(retry_max_s)s))
      WHERE EXISTS (SELECT FROM gateway.foreign_message m WHERE m.vin = f.vin)))
 WHERE f.vin = %(vin)s AND f.leased_by = %(slot)s
 
@@ -134,6 +142,12 @@ WHERE vin = %(vin)s ORDER BY message_id LIMIT 100
 
 -- name: said
 DELETE FROM gateway.foreign_message WHERE message_id = ANY(%(ids)s)
+
+-- name: said_again
+UPDATE gateway.foreign_vehicle SET unsaid_tries = 0 WHERE vin = %(vin)s AND unsaid_tries <> 0
+
+-- name: refused
+UPDATE gateway.foreign_vehicle SET unsaid_tries = unsaid_tries + 1 WHERE vin = %(vin)s
 
 -- name: count_unsaid
 SELECT count(*) FROM gateway.foreign_message

@@ -59,6 +59,8 @@ class VehicleRow:
     quiet_until: datetime | None
     poll_at: datetime
     events_at: datetime
+    events_from: datetime
+    events_said: list[UUID]
     look_tries: int
 
     @property
@@ -185,10 +187,12 @@ async def done(conn: Connection, vin: str, command: CommandRow, answer: Answer) 
 
 
 async def release(
-    conn: Connection, vin: str, now: datetime, unsaid_at: datetime, slot: int
+    conn: Connection, vin: str, now: datetime, slot: int, retry_s: float, retry_max_s: float
 ) -> None:
-    """End the lease, if it is this replica's; the vehicle is due again when anything of it is."""
+    """End the lease, if it is this replica's; the vehicle is due again when anything of it is.
+
+    What the broker refused is due after ``retry_s`` seconds, doubling to ``retry_max_s``.
+    """
     await conn.execute(QUERIES["lock_one"], {"vin": vin})
-    await conn.execute(
-        QUERIES["release"], {"vin": vin, "now": now, "unsaid_at": unsaid_at, "slot": slot}
-    )
+    waits = {"retry_s": retry_s, "retry_max_s": retry_max_s}
+    await conn.execute(QUERIES["release"], {"vin": vin, "now": now, "slot": slot, **waits})

@@ -35,6 +35,11 @@ class ForeignSettings(SettingsGroup):
     retry_max_s: float = Field(30.0, gt=0)
     # How long after its end a command is still asked about: the API may be late.
     late_s: float = Field(120.0, ge=0)
+    # After UNSAFE_STATE from an API that does not say that its vehicle drives: no status before, so
+    # that the engine does not use the vehicle's quota up by asking again.
+    unsafe_quiet_s: float = Field(600.0, ge=0)
+    # Events of the vehicle log that appear this much later than newer ones are still said.
+    events_overlap_s: float = Field(86_400.0, ge=0)
     keep_days: float = Field(7.0, gt=0)
     max_age_s: float = Field(300.0, gt=0)
     callbacks_per_min: int = Field(100, ge=1)

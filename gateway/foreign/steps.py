@@ -82,7 +82,7 @@ class Steps:
         match row.state, command.kind:
             case "FAILED", _:
                 told = rules.after_failure(row.error_code, self._gateway.clock.now())
-                await self._tell(vehicle, row, command, told)
+                await self._tell_failure(vehicle, row, command, told)
             case "COMPLETED", _:
                 await self._prove(vehicle, row, command)
             case "SENT", _:
@@ -143,10 +143,19 @@ class Steps:
             case Again(at, why):
                 await self._again(vehicle, row, at, why)
             case Told() as told:
-                await self._tell(vehicle, row, command, told)
+                await self._tell_failure(vehicle, row, command, told)
             case Completed():
                 async with self._gateway.database.transaction() as conn:
                     await repository.completed(conn, vehicle.vin, row, now)
+
+    async def _tell_failure(
+        self, vehicle: VehicleRow, row: CommandRow, command: Command, told: Told
+    ) -> None:
+        if told.reason is Reason.UNSAFE_STATE:
+            status, _ = await self._looks.read(vehicle)
+            now = self._gateway.clock.now()
+            told = rules.kept_quiet(told, status, now, self._settings.unsafe_quiet_s)
+        await self._tell(vehicle, row, command, told)
 
     async def _prove(self, vehicle: VehicleRow, row: CommandRow, command: Command) -> None:
         """The API says it is done: read what the vehicle reports, and say that (S6)."""
@@ -270,8 +279,7 @@ class Steps:
     ) -> None:
         if told.result is Result.DEFERRED:
             # The engine waits for a status: have one when the reason is over.
-            at = told.quiet_until or now
-            row = {"vin": vehicle.vin, "quiet_until": told.quiet_until, "poll_at": at}
+            row = {"vin": vehicle.vin, "quiet_until": told.quiet_until, "now": now}
             await conn.execute(QUERIES["keep_quiet"], row)
         elif seen is not vehicle.seen and seen.applied_seq != vehicle.applied_seq:
             await repository.save(conn, vehicle.vin, seen, vehicle.poll_at, self._slot)

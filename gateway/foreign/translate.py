@@ -250,17 +250,19 @@ def observe(
     said: dict[str, Any] = msgspec.to_builtins(message)
     if connects or asked or _worth_saying(seen, said, now, alive_every):
         out.append(message)
-        seen = replace(seen, status=said, status_at=now, quiet_until=None)
+        over = seen.quiet_until is None or now >= seen.quiet_until
+        quiet_until = None if over else seen.quiet_until
+        seen = replace(seen, status=said, status_at=now, quiet_until=quiet_until)
     elif seen.status_at is not None and now - seen.status_at >= alive_every:
         # The status has to wait, but silence would make the vehicle OFFLINE.
         out.append(_presence(seen, Presence.ONLINE, now))
     return seen, out
 
 
-def new_events(
+def events_since(
     vin: str, report: DiagnosticsReport, since: datetime, now: datetime
 ) -> list[VehicleEvent]:
-    """What the vehicle log has after ``since``, oldest first; entries of no known type are left.
+    """What the vehicle log has since then, oldest first; entries of no known type are left.
 
     The log gives events no id, so one is made of what they are: it dedupes (BUS, VehicleEvent).
     """
@@ -272,7 +274,7 @@ def new_events(
             event = msgspec.convert({**named, "event_id": str(event_id)}, VehicleEvent)
         except msgspec.ValidationError:
             continue
-        if since < event.at <= now + MAX_AHEAD:
+        if since <= event.at <= now + MAX_AHEAD:
             events.append(_shortened(event))
     return sorted(events, key=lambda event: event.at)
 
