@@ -9,9 +9,20 @@ SELECT v.vin, f.api, (f.vin IS NOT NULL) AS known
 FROM gateway.vehicle v LEFT JOIN gateway.foreign_vehicle f USING (vin)
 WHERE v.transport = 'iot_api' AND v.status = 'ENROLLED'
 
+-- name: new_foreign
+SELECT v.vin, NULL AS api, false AS known FROM gateway.vehicle v
+WHERE v.transport = 'iot_api' AND v.status = 'ENROLLED'
+  AND NOT EXISTS (SELECT FROM gateway.foreign_vehicle f WHERE f.vin = v.vin)
+
+-- name: count_unassigned
+SELECT count(*) FROM gateway.foreign_vehicle f JOIN gateway.vehicle v USING (vin)
+WHERE f.api IS NULL AND v.transport = 'iot_api' AND v.status = 'ENROLLED'
+
 -- name: adopt
 INSERT INTO gateway.foreign_vehicle (vin, api, poll_at, due_at, events_at, events_from)
-VALUES (%(vin)s, %(api)s, %(now)s, %(now)s, %(now)s, %(now)s)
+SELECT vin, api, %(now)s, %(now)s, %(now)s, %(now)s
+FROM unnest(%(vins)s::text[], %(apis)s::text[]) AS new (vin, api)
+ORDER BY vin
 ON CONFLICT (vin) DO UPDATE SET api = excluded.api, due_at = excluded.due_at
 WHERE gateway.foreign_vehicle.api IS DISTINCT FROM excluded.api
 

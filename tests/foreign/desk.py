@@ -147,8 +147,12 @@ class Desk:
 
     async def vehicle(self) -> dict[str, Any]:
         """The vehicle's row."""
-        (row,) = await self.rows("SELECT * FROM gateway.foreign_vehicle")
-        return row
+        return await self.vehicle_of(VIN)
+
+    async def vehicle_of(self, vin: str) -> dict[str, Any]:
+        """The row of any vehicle."""
+        rows = await self.rows("SELECT * FROM gateway.foreign_vehicle")
+        return next(row for row in rows if row["vin"] == vin)
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         parts = request.url.path.split("/")

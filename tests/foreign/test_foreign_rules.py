@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from core.contracts.bus import Reason, Result
 from core.errors import SettingsError
 from core.ids import new_id
-from gateway.foreign.apis import ForeignApi, api_of, load_apis
+from gateway.foreign.apis import ForeignApi, api_of, load_apis, read_secret
 from gateway.foreign.breaker import Breaker, BreakerState
 from gateway.foreign.outcome import Down, Reply
 from gateway.foreign.rules import Again, Completed, Taken, Told, Waits, after_order, after_poll
@@ -201,3 +201,38 @@ def test_names_are_given_once(tmp_path: Path) -> None:
     assert loaded.auth.secret_file == tmp_path / "s"  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(ValidationError):
         api("A B", "*")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"paths": {"status": "/v/{VIN}/s"}}, "paths.status"),
+        ({"paths": {"status": "/v/{}/s"}}, "paths.status"),
+        ({"paths": {"status": "/v/{vin"}}, "paths.status"),
+        ({"paths": {"status": "/v/{vin.x}"}}, "paths.status"),
+        ({"paths": {"status": "/everybody"}}, "{vin} in it"),
+        ({"paths": {"configure": "/v/{vin}/{command_id}"}}, "paths.configure"),
+        ({"paths": {"command": "/v/{vin}"}}, "{vin} and {command_id} in it"),
+        ({"paths": {"display": "/v"}}, "paths.display"),
+        ({"vins": ["VF1*", "vf1*"]}, "'vf1*' fits no vehicle"),
+        ({"vins": [""]}, "fits no vehicle"),
+    ],
+)
+def test_a_path_or_pattern_that_never_fits_stops_the_start(
+    tmp_path: Path, options: dict[str, Any], says: str
+) -> None:
+    file = tmp_path / "apis.json"
+    file.write_text(json.dumps({"apis": [{**api("a", "*").model_dump(mode="json"), **options}]}))
+    with pytest.raises(SettingsError) as raised:
+        load_apis(file)
+    assert says in str(raised.value)
+
+
+def test_a_secret_is_the_first_line_of_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("the secret\r\nwhat it is for\n")
+    assert read_secret(file) == "the secret"
+    for nothing in (b"", b"\nsecond line", b"\xff"):
+        file.write_bytes(nothing)
+        with pytest.raises(SettingsError, match="the secret"):
+            read_secret(file)
