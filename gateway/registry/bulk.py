@@ -37,7 +37,7 @@ Progress = Callable[[int], None]
 
 @dataclass(slots=True)
 class ImportReport:
-    """What became of a file. ``bad`` holds the first thousand of the ``refused`` lines.
+    """What became of a file. ``bad``: the first thousand that are ``refused`` or ``repeated``.
 
     ``known``: the registry has them already, and they stay as they are. ``repeated``: a VIN that an
     earlier line of the file has. ``secrets``: VIN → secret, of those made here.
@@ -54,6 +54,14 @@ class ImportReport:
     def refuse(self, line: BadLine) -> None:
         """Count a line, and remember it while there is room."""
         self.refused += 1
+        self._remember(line)
+
+    def repeat(self, line: BadLine) -> None:
+        """Count a line whose VIN an earlier one has, and remember it while there is room."""
+        self.repeated += 1
+        self._remember(line)
+
+    def _remember(self, line: BadLine) -> None:
         if len(self.bad) < MAX_REPORTED:
             self.bad.append(line)
 
@@ -109,13 +117,14 @@ async def import_vehicles(
     columns = read_header(header)
     models = {row["code"] for row in await conn.dicts(QUERIES["models"])}
     rules = Rules(parse, models)
-    report, seen, secrets = ImportReport(), set[str](), dict[str, str]()
+    report, seen, secrets = ImportReport(), dict[str, int](), dict[str, str]()
     await conn.execute(QUERIES["import_stage"])
     async with conn.cursor() as cursor, cursor.copy(QUERIES["import_copy"]) as copy:
         copy.set_types(_TYPES)
         async for chunk in _chunks(file, columns, rules, make_secrets):
             await _take(chunk, copy, report, seen, secrets)
             progress(chunk.at_byte)
+    report.bad.sort(key=lambda bad: bad.line)
     if strict and (report.refused or report.repeated):
         raise FileRefused(report)
     made = await conn.dicts(QUERIES["import_vehicles"], {"actor": actor})
@@ -130,17 +139,17 @@ async def _take(
     chunk: _Chunk,
     copy: AsyncCopy,
     report: ImportReport,
-    seen: set[str],
+    seen: dict[str, int],
     secrets: dict[str, str],
 ) -> None:
     report.lines += chunk.lines
     for bad in chunk.bad:
         report.refuse(bad)
     for vehicle, secret_hash, made in chunk.rows:
-        if vehicle.vin in seen:
-            report.repeated += 1
+        first = seen.setdefault(vehicle.vin, vehicle.line)
+        if first != vehicle.line:
+            report.repeat(BadLine(vehicle.line, f"{vehicle.vin} is in line {first} already"))
             continue
-        seen.add(vehicle.vin)
         if made is not None:
             secrets[vehicle.vin] = made
         await copy.write_row(

@@ -128,7 +128,7 @@ class BadLineOut(CamelModel):
 
 
 class ImportOut(CamelModel):
-    """``bad``: the first thousand of the ``refused`` lines."""
+    """``bad``: the first thousand lines that are ``refused`` or ``repeated``."""
 
     lines: int
     imported: int
