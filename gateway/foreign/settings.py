@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from core.settings import SettingsGroup
@@ -20,6 +20,13 @@ class ForeignSettings(SettingsGroup):
     # An account of its own on the broker: the gateway's own may not read commands.
     mqtt_username: str = "svc-bridge"
     mqtt_password: SecretStr | None = None
+
+    @field_validator("apis_file", "mqtt_password", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        """As compose gives what nobody has set."""
+        return None if value == "" else value
+
     # How often due work is looked for; news in this process is taken up at once.
     scan_every_s: float = Field(0.5, gt=0)
     # How often newly enrolled vehicles are looked for.
