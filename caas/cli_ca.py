@@ -18,15 +18,15 @@ ca_app = typer.Typer(help="The certificate authority of our own (CAAS_CA_DIR).")
 
 @ca_app.command()
 def init(
-    if_missing: Annotated[bool, typer.Option(help="Do nothing where there is one.")] = False,
+    if_missing: Annotated[bool, typer.Option(help="Do nothing where it is complete.")] = False,
 ) -> None:
     """Make the authority: whoever has its key can let any vehicle in."""
-    from gateway.registry.ca import CA_KEY, init_authority
+    from gateway.registry.ca import has_authority, init_authority
     from gateway.registry.settings import CaSettings
 
     settings, folder = load(CaSettings), _folder()
-    if if_missing and (folder / CA_KEY).exists():
-        return
+    if if_missing and (settings.bundle is not None or has_authority(folder)):
+        return  # with CAAS_CA_BUNDLE it is somebody else's
     made = init_authority(folder, SystemClock().now(), settings.crl_validity)
     until = made.certificate.not_valid_after_utc.date()
     typer.echo(f"made {folder}/ca.key (keep it secret), ca.crt (until {until}) and crl.pem")

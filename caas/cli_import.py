@@ -134,6 +134,6 @@ def _bar() -> Progress:
 def _print_bad(report: "ImportReport") -> None:
     for bad in report.bad[:_SHOWN]:
         typer.echo(f"line {bad.line}: {bad.reason}", err=True)
-    more = report.refused - min(len(report.bad), _SHOWN)
+    more = report.refused + report.repeated - min(len(report.bad), _SHOWN)
     if more > 0:
         typer.echo(f"and {more} more lines; --json lists the first thousand", err=True)

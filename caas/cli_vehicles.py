@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -17,7 +18,7 @@ from caas.cli_import import actor, import_file, quiet_bus
 from caas.database import one_transaction
 from core.clock import SystemClock, rfc3339
 from core.db import Connection
-from core.errors import Invalid
+from core.errors import Conflict, Invalid
 from core.settings import BusSettings, load
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ Csr = Annotated[
 External = Annotated[
     Path | None, typer.Option(help="A certificate (PEM) that an external authority has issued.")
 ]
-Out = Annotated[Path | None, typer.Option(help="Write the certificate there, not to the screen.")]
+Out = Annotated[
+    Path | None, typer.Option(help="Write the certificate to this new file, not to the screen.")
+]
 
 vehicles_app = typer.Typer(help="Enrol vehicles and look after their credentials.")
 vehicles_app.command("import")(import_file)
@@ -62,7 +65,7 @@ def enroll(
     from gateway.registry.credentials import Credential, enroll_with
 
     credential = Credential(_read(csr), _read(certificate))
-    _check_writable(out)
+    _check_new(out)
     made = _with_database(
         lambda conn: enroll_with(
             conn, _desk(), credential, vin=vin, model=model, firmware=firmware,
@@ -91,7 +94,7 @@ def rotate(
     from gateway.registry.credentials import Credential, rotate_with
 
     credential = Credential(_read(csr), _read(certificate))
-    _check_writable(out)
+    _check_new(out)
     made = _with_database(
         lambda conn: rotate_with(conn, _desk(), credential, vin=vin, revoke_others=revoke_others)
     )
@@ -165,7 +168,7 @@ def list_vehicles(
 
     now = SystemClock().now()
     filters = registry.Filters(
-        presence=_upper(presence), model=_upper(model), status=_upper(status), transport=transport,
+        presence=_upper(presence), model=model, status=_upper(status), transport=transport,
         search=_upper(search),
         ends_before=None if expiring is None else now + timedelta(days=expiring),
     )  # fmt: skip
@@ -203,7 +206,9 @@ def openapi() -> None:
 def _print_enrolment(made: "Enrolment", out: Path | None, as_json: bool, hint: str = "") -> None:
     issued = made.certificate
     if issued is not None and out is not None:
-        out.write_text(issued.pem, encoding="utf-8")
+        from gateway.registry.ca import PUBLIC, write_new
+
+        write_new(out, issued.pem.encode(), PUBLIC)
     if as_json:
         shown = None if issued is None else asdict(issued)
         typer.echo(_as_json({"vin": made.vin, "secret": made.secret, "certificate": shown}))
@@ -244,10 +249,14 @@ def _desk() -> "Desk":
     )
 
 
-def _check_writable(out: Path | None) -> None:
-    """OSError before anything is issued that could not be handed out."""
-    if out is not None:
-        out.touch()
+def _check_new(out: Path | None) -> None:
+    """Conflict or OSError before anything is issued that could not be handed out."""
+    if out is None:
+        return
+    if out.exists():
+        raise Conflict("FILE_EXISTS", f"{out} exists: move it away, or name another file")
+    with tempfile.TemporaryFile(dir=out.parent):
+        pass  # there, and may be written to
 
 
 def _read(path: Path | None) -> bytes | None:

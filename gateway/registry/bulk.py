@@ -37,7 +37,7 @@ Progress = Callable[[int], None]
 
 @dataclass(slots=True)
 class ImportReport:
-    """What became of a file. ``bad`` holds the first thousand of the ``refused`` lines.
+    """What became of a file. ``bad``: the first thousand that are ``refused`` or ``repeated``.
 
     ``known``: the registry has them already, and they stay as they are. ``repeated``: a VIN that an
     earlier line of the file has. ``secrets``: VIN → secret, of those made here. ``new``: VIN →
@@ -58,6 +58,14 @@ class ImportReport:
     def refuse(self, line: BadLine) -> None:
         """Count a line, and remember it while there is room."""
         self.refused += 1
+        self._remember(line)
+
+    def repeat(self, line: BadLine) -> None:
+        """Count a line whose VIN an earlier one has, and remember it while there is room."""
+        self.repeated += 1
+        self._remember(line)
+
+    def _remember(self, line: BadLine) -> None:
         if len(self.bad) < MAX_REPORTED:
             self.bad.append(line)
 
@@ -71,7 +79,7 @@ class _Seen:
     """What was read so far: every VIN, those with a secret, and what is remembered of secrets."""
 
     remember: int
-    vins: set[str] = field(default_factory=set[str])
+    vins: dict[str, int] = field(default_factory=dict[str, int])  # and the line of each
     with_secret: set[str] = field(default_factory=set[str])
     made: dict[str, str] = field(default_factory=dict[str, str])
     new: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
@@ -134,6 +142,7 @@ async def import_vehicles(
         async for chunk in _chunks(file, columns, rules, make_secrets):
             await _take(chunk, copy, report, seen)
             progress(chunk.at_byte)
+    report.bad.sort(key=lambda bad: bad.line)
     if strict and (report.refused or report.repeated):
         raise FileRefused(report)
     imported = {
@@ -153,10 +162,10 @@ async def _take(chunk: _Chunk, copy: AsyncCopy, report: ImportReport, seen: _See
         report.refuse(bad)
     for vehicle, secret_hash, secret in chunk.rows:
         vin = vehicle.vin
-        if vin in seen.vins:
-            report.repeated += 1
+        first = seen.vins.setdefault(vin, vehicle.line)
+        if first != vehicle.line:
+            report.repeat(BadLine(vehicle.line, f"{vin} is in line {first} already"))
             continue
-        seen.vins.add(vin)
         if secret_hash is not None:
             seen.with_secret.add(vin)
             if secret is not None and len(seen.new) < seen.remember:

@@ -134,7 +134,7 @@ class BadLineOut(CamelModel):
 
 
 class ImportOut(CamelModel):
-    """``bad``: the first thousand of the ``refused`` lines. ``notice``: what is yet to come."""
+    """``bad``: the first thousand that are ``refused`` or ``repeated``. ``notice``: yet to come."""
 
     lines: int
     imported: int

@@ -1,6 +1,7 @@
 """The vehicle registry: who is enrolled, with which credential; plain functions on a connection."""
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -72,7 +73,7 @@ async def enroll(
     created = bool(await conn.execute(QUERIES["insert_vehicle"], {**row, "secret_hash": None}))
     if created:
         await _record(conn, actor, "ENROLLED", vin, model=model, transport=transport)
-    elif again and await conn.execute(QUERIES["reinstate"], row):
+    elif again and await _reinstate(conn, row):
         await _record(conn, actor, "REINSTATED", vin, model=model, transport=transport)
     known = await _credential(conn, vin)
     if (
@@ -84,6 +85,11 @@ async def enroll(
         return Enrolment(vin, None, created=created)
     made = await _set_secret(conn, vin, secret, actor)
     return replace(made, created=created)
+
+
+async def _reinstate(conn: Connection, row: Mapping[str, Any]) -> bool:
+    await conn.execute(QUERIES["forget_session"], row)
+    return bool(await conn.execute(QUERIES["reinstate"], row))
 
 
 async def rotate_secret(

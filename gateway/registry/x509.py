@@ -46,9 +46,14 @@ class Revoked:
     at: datetime
 
 
-def new_authority(name: str, now: datetime) -> Authority:
-    """A fresh one (ECDSA P-256, which every TLS library of a control unit has)."""
-    key = ec.generate_private_key(ec.SECP256R1())
+def new_key() -> PrivateKey:
+    """A fresh one of ECDSA P-256, which every TLS library of a control unit has."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def new_authority(name: str, now: datetime, key: PrivateKey | None = None) -> Authority:
+    """A fresh one, or of the key."""
+    key = key or new_key()
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     builder = (
         _builder(subject, subject, key.public_key(), now, now + CA_VALIDITY)
