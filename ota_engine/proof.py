@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from core.contracts.bus import ParameterSetting, ParameterValue
+from core.contracts.bus import ParameterSetting
+from core.contracts.wanted import same_value
 
 
 class Verdict(StrEnum):
@@ -23,11 +24,6 @@ class Report:
     values: Sequence[ParameterSetting]
     seq: int
     live: bool
-
-
-def same_value(left: ParameterValue, right: ParameterValue) -> bool:
-    """Equal as JSON values: true is not 1, but 4 is 4.0."""
-    return isinstance(left, bool) == isinstance(right, bool) and left == right
 
 
 def matching(

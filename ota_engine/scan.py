@@ -165,8 +165,10 @@ class Scan:
         elif await unit.repo.vehicle_busy(delivery.vin):
             return False
         else:
-            activation = await unit.repo.activation(delivery.activation_id)
-            conflict = delivery.is_on and await unit.repo.in_use_elsewhere(activation)
+            conflict = False
+            if delivery.is_on:
+                activation = await unit.repo.activation(delivery.of_activation)
+                conflict = await unit.repo.in_use_elsewhere(activation)
             event = Turn(vehicle, conflict)
         decision = decide(delivery, event, unit.now, unit.policy)
         await carry_out(unit, delivery, decision, vehicle=vehicle)
