@@ -20,6 +20,7 @@ _SETTINGS_MODULES = (
     "gateway.settings",
     "gateway.dispatch.settings",
     "gateway.iot_api.settings",
+    "gateway.wanted.settings",
     "ota_engine.settings",
     "telemetry.settings",
     "api.settings",

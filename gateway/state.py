@@ -1,6 +1,6 @@
 """What a message does to the state of its vehicle: pure decisions (DOMAIN 8; BUS, Presence)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -41,6 +41,16 @@ class VehicleState:
     reported_digest: str | None = None
     reported_seq: int | None = None
     reported_at: datetime | None = None
+    # The last report found in step with which wanted version, until when that holds, and the
+    # version of now (gateway/wanted).
+    in_step_digest: str | None = None
+    in_step_version: int | None = None
+    in_step_until: datetime | None = None
+    wanted_version: int | None = None
+    presence_reason: str | None = None
+    other_session: str | None = None
+    other_at: datetime | None = None
+    past_sessions: list[str] = field(default_factory=list[str])
     new_status: dict[str, Any] | None = None
     new_values: list[dict[str, Any]] | None = None
 

@@ -36,7 +36,9 @@ log = core.log.get(__name__)
 
 IN_STEP = "IN_STEP"
 SUPERSEDED = "SUPERSEDED"
-OPEN = "CORRECTING"
+OVER = "DRIFT_OVER"
+# States of a drift that is corrected; of a failed one, what the failure did not concern.
+OPEN, FAILED = "CORRECTING", "FAILED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,10 @@ async def _insert(unit: Unit, job: CorrectDrift, correction: Correction) -> None
 
 async def configure(unit: Unit, delivery: Delivery, vehicle: Vehicle) -> Outcome:
     """The CONFIGURE of a correction, if what it was made for still stands."""
+    assert delivery.drift_id is not None
+    drift = await unit.repo.drift(delivery.drift_id, delivery.vin)
+    if drift is None or drift.state not in (OPEN, FAILED):
+        return NotNeeded(OVER)
     values = delivery.target
     wanted = {item.key: item for item in await unit.repo.wanted_values(delivery.vin)}
     if not all(

@@ -1,0 +1,103 @@
+"""The wanted configuration in the process: every report is compared once, drifts are watched."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+import core.log
+from core.contracts.bus import ReportedConfig
+from core.contracts.states import CommandState
+from core.db import Connection
+from core.errors import DomainError
+from gateway.dispatch.service import Ended
+from gateway.parts import BatchFollower, Followed, Gateway, Part
+from gateway.wanted import metrics, service
+from gateway.wanted.rules import DriftState, Report
+from gateway.wanted.service import Judging
+from gateway.wanted.settings import WantedSettings
+
+log = core.log.get(__name__)
+
+_BATCH = 200
+
+
+def part(gateway: Gateway, settings: WantedSettings) -> Part:
+    """The wanted configuration's part of the gateway."""
+
+    async def look(stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                await look_once(gateway, settings)
+            except DomainError as error:
+                log.warning("drifts not looked at", error=str(error))
+            except Exception:
+                log.exception("drifts not looked at")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), settings.look_every_s)
+
+    return Part(loops=(look,), batch_followers=(follower(settings),))
+
+
+def follower(settings: WantedSettings) -> BatchFollower:
+    """Judges the last report of each vehicle in a batch."""
+
+    async def follow(conn: Connection, batch: Sequence[Followed]) -> None:
+        last = {followed.vin: followed for followed in batch if _is_news(followed)}
+        for followed in last.values():
+            await _judge(conn, followed, settings)
+
+    return follow
+
+
+def _is_news(followed: Followed) -> bool:
+    """A live report that was taken as the vehicle's latest; a retained one says what was."""
+    body, after = followed.body, followed.after
+    return (
+        isinstance(body, ReportedConfig)
+        and not followed.retained
+        and after.new_values is not None
+        and (after.reported_at, after.reported_seq) == (body.at, body.seq)
+    )
+
+
+async def _judge(conn: Connection, followed: Followed, settings: WantedSettings) -> None:
+    body, after = followed.body, followed.after
+    assert isinstance(body, ReportedConfig)
+    if not after.wanted_version:
+        return  # nothing is wanted of it
+    same = (
+        body.model == after.model
+        and (after.reported_digest, after.wanted_version)
+        == (after.in_step_digest, after.in_step_version)
+        and (after.in_step_until is None or followed.now < after.in_step_until)
+    )
+    outcome = "same"
+    if not same:
+        report = Report(body.values, body.seq, body.at, body.firmware, body.model)
+        judging = Judging(followed.vin, report, followed.now, settings, followed.on_commit)
+        outcome = "looked_at" if await service.judge(conn, judging) else "too_old"
+    followed.on_commit.append(metrics.REPORTS_COMPARED.labels(outcome).inc)
+
+
+async def look_once(gateway: Gateway, settings: WantedSettings) -> None:
+    """Judge drifts anew whose wanted version changed, each in its own transaction; set gauges."""
+    async with gateway.database.transaction() as conn:
+        vins = await service.superseded(conn, _BATCH)
+    for vin in vins:
+        async with gateway.database.transaction() as conn:
+            judging = await service.judge_again(conn, vin, gateway.clock.now(), settings)
+        for count in [] if judging is None else judging.on_commit:
+            count()
+    async with gateway.database.transaction() as conn:
+        drifting = await service.count_drifting(conn)
+    for state in DriftState:
+        if state is not DriftState.CLOSED:
+            metrics.DRIFTING.labels(state.value).set(drifting.get(state.value, 0))
+
+
+async def take_over(conn: Connection, ended: Sequence[Ended]) -> None:
+    """What the IoT API had set, and the vehicle proved, is wanted from then on."""
+    done = [command for command in ended if command.state == CommandState.COMPLETED.value]
+    if done:
+        ids = [command.command_id for command in done]
+        await service.take_over(conn, ids, max(command.completed_at for command in done))
