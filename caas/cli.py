@@ -12,6 +12,7 @@ from rich.console import Console
 from caas.cli_audit import audit_app
 from caas.cli_iot import iot_app
 from caas.cli_vehicles import vehicles_app
+from caas.cli_wanted import config
 from caas.settings import DataSettings
 from core.errors import Conflict, DomainError, Invalid, Unavailable
 from core.settings import LogSettings, load
@@ -30,6 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 keys_app = typer.Typer(help="The keys that sign commands.", no_args_is_help=True)
+vehicles_app.command()(config)
 app.add_typer(vehicles_app, name="vehicles", rich_help_panel="Run it")
 app.add_typer(iot_app, name="iot", rich_help_panel="Run it")
 app.add_typer(audit_app, name="audit", rich_help_panel="Run it")

@@ -27,7 +27,7 @@ from core.contracts.bus import (
 from core.contracts.topics import UPWARD, Topic, filter_of, parse_topic
 from core.db import Connection, Database, is_content_error, load_queries
 from gateway import metrics, state
-from gateway.parts import BatchFollower, Body, Followed, Follower
+from gateway.parts import BatchFollower, Body, Changed, ChangeFollower, Followed, Follower
 from gateway.settings import GatewaySettings, PresenceSettings
 from gateway.state import VehicleState
 
@@ -83,6 +83,7 @@ class Consumer:
         clock: Clock,
         followers: Sequence[Follower] = (),
         batch_followers: Sequence[BatchFollower] = (),
+        change_followers: Sequence[ChangeFollower] = (),
     ) -> None:
         self._database = database
         self._bus = bus
@@ -92,6 +93,7 @@ class Consumer:
         self._clock = clock
         self._followers = followers
         self._batch_followers = batch_followers
+        self._change_followers = change_followers
         self._seen: dict[str, float] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -183,6 +185,13 @@ class Consumer:
                         await follow(conn, followed)
             for follow_batch in self._batch_followers:
                 await follow_batch(conn, all_followed)
+            changes = [
+                Changed(before[vin], after[vin], now, tally.on_commit)
+                for vin in before
+                if after[vin].presence != before[vin].presence
+            ]
+            for follow_changes in self._change_followers if changes else ():
+                await follow_changes(conn, changes)
             await _save(conn, before, after)
         moment = time.monotonic()
         self._seen.update((vin, moment) for vin in after)
@@ -203,7 +212,8 @@ class Consumer:
         limited_below = self._presence.limited_below
         body = item.body
         if isinstance(body, PresenceMessage):
-            return state.follow_presence(vehicle, body, now, limited_below)
+            live = not item.message.retain
+            return state.follow_presence(vehicle, body, now, limited_below, live=live)
         if isinstance(body, VehicleStatus):
             vehicle = state.follow_status(vehicle, body, now, limited_below)
         elif isinstance(body, ReportedConfig):

@@ -107,6 +107,7 @@ async def _consume(
         clock=gateway.clock,
         followers=[follower for part in made for follower in part.followers],
         batch_followers=[follower for part in made for follower in part.batch_followers],
+        change_followers=[follower for part in made for follower in part.change_followers],
     )
     try:
         await consumer.run(stop)

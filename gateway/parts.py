@@ -68,6 +68,25 @@ class BatchFollower(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Changed:
+    """A vehicle whose presence a batch changed, from its first message to its last."""
+
+    before: VehicleState
+    after: VehicleState
+    now: datetime
+    on_commit: list[Callable[[], None]]
+
+
+class ChangeFollower(Protocol):
+    """Does its part about the changes of presence of a batch, in its transaction.
+
+    Unlike the other followers it also hears of what a bare sign of life changed.
+    """
+
+    async def __call__(self, conn: Connection, changes: Sequence[Changed]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """One concern: its deferred jobs, routes, applications (path → one), loops, followers.
 
@@ -80,3 +99,4 @@ class Part:
     loops: Sequence[Loop] = ()
     followers: Sequence[Follower] = ()
     batch_followers: Sequence[BatchFollower] = ()
+    change_followers: Sequence[ChangeFollower] = ()

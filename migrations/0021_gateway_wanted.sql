@@ -166,7 +166,8 @@ ALTER TABLE gateway.vehicle_state
     ADD COLUMN past_sessions text[] NOT NULL DEFAULT '{}', -- the last few that are over
     ADD COLUMN flaps bigint NOT NULL DEFAULT 0,
     ADD COLUMN flap_streak integer NOT NULL DEFAULT 0,     -- flaps in a row
-    ADD COLUMN last_flap_at timestamptz;
+    ADD COLUMN last_flap_at timestamptz,
+    ADD COLUMN unstable_until timestamptz;    -- too many flaps in a row: until they have stopped
 
 -- What presence did. Outages shorter than a flap are no rows of their own: one row of reason FLAP
 -- stands for all of a run, with their number.
@@ -200,7 +201,7 @@ CREATE VIEW gateway.connectivity_v1 AS
     FROM gateway.connectivity_log;
 CREATE VIEW gateway.connection_v1 AS
     SELECT vin, presence, presence_since, presence_reason, session, last_seen_at, signal_pct,
-           flaps, flap_streak, last_flap_at
+           flaps, flap_streak, last_flap_at, unstable_until
     FROM gateway.vehicle_state;
 GRANT SELECT ON gateway.wanted_v1, gateway.wanted_history_v1, gateway.drift_v1,
     gateway.connectivity_v1, gateway.connection_v1

@@ -231,6 +231,7 @@ async def chain(dsn: str, **settings: Any) -> AsyncGenerator[Chain]:
         clock=ota.clock,
         followers=[follower for part in made for follower in part.followers],
         batch_followers=[follower for part in made for follower in part.batch_followers],
+        change_followers=[follower for part in made for follower in part.change_followers],
     )
     stop = asyncio.Event()
     running = asyncio.create_task(consumer.run(stop))
