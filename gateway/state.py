@@ -65,9 +65,10 @@ class VehicleState:
     wanted_version: int | None = None
     # Why presence is as it is.
     presence_reason: str | None = None
-    # A session beside the present one, whose clock is behind it, and the sessions that are over.
+    # A session beside the present one, behind it by clock or boot, and the sessions that are over.
     other_session: str | None = None
     other_at: datetime | None = None
+    other_boot: int | None = None
     past_sessions: list[str] = field(default_factory=list[str])
     new_status: dict[str, Any] | None = None
     new_values: list[dict[str, Any]] | None = None
@@ -119,8 +120,10 @@ def _present(state: VehicleState, message: PresenceMessage) -> VehicleState:
             state,
             session=state.other_session,
             presence_at=state.other_at,
+            boot=state.other_boot,
             other_session=None,
             other_at=None,
+            other_boot=None,
             past_sessions=_past(state, message.session),
         )
     return replace(state, session_ended=True, presence_at=_latest(state, message))
@@ -134,7 +137,7 @@ def _latest(state: VehicleState, message: PresenceMessage) -> datetime:
 
 def _other_over(state: VehicleState) -> VehicleState:
     past = _past(state, state.other_session)
-    return replace(state, other_session=None, other_at=None, past_sessions=past)
+    return replace(state, other_session=None, other_at=None, other_boot=None, past_sessions=past)
 
 
 def _is_newer(state: VehicleState, message: PresenceMessage) -> bool:
@@ -153,6 +156,7 @@ def _begin(state: VehicleState, message: PresenceMessage) -> VehicleState:
         presence_at=message.at,
         other_session=None,
         other_at=None,
+        other_boot=None,
         past_sessions=_past(state, state.session, state.other_session),
     )
 
@@ -160,14 +164,15 @@ def _begin(state: VehicleState, message: PresenceMessage) -> VehicleState:
 def _from_behind(state: VehicleState, message: PresenceMessage, *, live: bool) -> VehicleState:
     """A session nobody knew, by its clock before the present one.
 
-    Either it is old and its messages were slow, or the vehicle's clock was set back. Where the
+    Either it is old and its messages were slow, or the vehicle's clock was set back, or a new unit
+    counts its boots anew. Where the
     present session is over it begins; beside a living one it is remembered, and takes over once
     that one ends. A session wrongly taken for alive ends with the vehicle's silence; one wrongly
     taken for dead would be dead for good.
     """
     if message.state is not Presence.ONLINE:
         return replace(state, past_sessions=_past(state, message.session))
-    if not live or message.boot != state.boot:
+    if not live:
         return state
     if state.session_ended:
         return _begin(state, message)
@@ -175,6 +180,7 @@ def _from_behind(state: VehicleState, message: PresenceMessage, *, live: bool) -
         state,
         other_session=message.session,
         other_at=message.at,
+        other_boot=message.boot,
         past_sessions=_past(state, state.other_session),
     )
 

@@ -163,6 +163,7 @@ ALTER TABLE gateway.vehicle_state
     ADD COLUMN presence_reason text,
     ADD COLUMN other_session text,            -- began by a clock that had gone back
     ADD COLUMN other_at timestamptz,
+    ADD COLUMN other_boot bigint,
     ADD COLUMN past_sessions text[] NOT NULL DEFAULT '{}', -- the last few that are over
     ADD COLUMN flaps bigint NOT NULL DEFAULT 0,
     ADD COLUMN flap_streak integer NOT NULL DEFAULT 0,     -- flaps in a row

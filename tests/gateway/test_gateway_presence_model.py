@@ -118,6 +118,16 @@ def test_a_clock_set_back_while_the_old_will_is_on_its_way() -> None:
     assert state.presence == "OFFLINE"
 
 
+def test_a_replaced_unit_counts_its_boots_anew() -> None:
+    old, new = Session(1, 5000, 17, "WILL"), Session(2, 6000, 1, "GOODBYE")
+    assert follow([*old.messages(), new.online()]).presence == "ONLINE"
+    late_will = [old.online(), new.online(), old.offline()]
+    assert follow(late_will).presence == "ONLINE"
+    assert follow([*late_will, new.offline()]).presence == "OFFLINE"
+    again = Session(3, 7000, 2, None)
+    assert follow([*late_will, new.offline(), again.online()]).session == "3"
+
+
 def test_a_retained_message_of_an_older_session_begins_nothing() -> None:
     gone = follow(Session(1, 5000, 1, "GOODBYE").messages())
     old = Session(2, 100, 1, None).online()
