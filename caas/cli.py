@@ -10,12 +10,13 @@ import typer
 from rich.console import Console
 
 from caas.cli_audit import audit_app
+from caas.cli_contracts import contracts
 from caas.cli_iot import iot_app
 from caas.cli_vehicles import vehicles_app
 from caas.cli_wanted import config
 from caas.settings import DataSettings
 from core.errors import Conflict, DomainError, Invalid, Unavailable
-from core.settings import LogSettings, load
+from core.settings import LogSettings, SigningSettings, load
 
 PREFER = Literal["auto", "mosquitto", "amqtt"]
 EXIT_FAILED = 1
@@ -36,6 +37,7 @@ app.add_typer(vehicles_app, name="vehicles", rich_help_panel="Run it")
 app.add_typer(iot_app, name="iot", rich_help_panel="Run it")
 app.add_typer(audit_app, name="audit", rich_help_panel="Run it")
 app.add_typer(keys_app, name="keys", rich_help_panel="Run it")
+app.command(rich_help_panel="Look after it")(contracts)
 
 Vehicles = Annotated[
     int, typer.Option(min=1, max=10_000, envvar="VEHICLES", help="Size of the simulated fleet.")
@@ -223,6 +225,46 @@ def keys_new(
         raise Conflict("FILE_EXISTS", f"{file} exists: move it away, or keep it")
     new_keys_file(file)
     typer.echo(f"made {file}")
+
+
+@keys_app.command("list")
+def keys_list() -> None:
+    """The keys of the signing file, newest first, and what each is for."""
+    from core.clock import SystemClock, rfc3339
+    from core.keys import load_signing_keys, signs_from
+
+    keys, now = load_signing_keys(load(SigningSettings).keys_file), SystemClock().now()
+    signer = keys.signer(now)
+    for key in keys.keys:
+        begin = signs_from(key)
+        use = "signs" if key is signer else "verifies"
+        if begin > now:
+            use = f"announced, signs from {rfc3339(begin)}"
+        typer.echo(f"{key.kid}  {use}")
+
+
+@keys_app.command("rotate")
+def keys_rotate() -> None:
+    """Announce a new key that signs after CAAS_SIGNING_ANNOUNCE_S; nothing is restarted."""
+    from core.clock import SystemClock, rfc3339
+    from core.keys import rotate_keys, signs_from
+
+    settings = load(SigningSettings)
+    made = rotate_keys(settings.keys_file, SystemClock().now(), settings.announce_s)
+    typer.echo(f"{made.kid} signs from {rfc3339(signs_from(made))}")
+
+
+@keys_app.command("retire")
+def keys_retire(
+    kid: Annotated[str, typer.Argument(help="As `caas keys list` shows it.")],
+    force: Annotated[bool, typer.Option(help="Even if its commands may still be out.")] = False,
+) -> None:
+    """Take a key away: vehicles refuse what it signed once they have the new set."""
+    from core.clock import SystemClock
+    from core.keys import retire_key
+
+    retire_key(load(SigningSettings).keys_file, kid, SystemClock().now(), force=force)
+    typer.echo(f"{kid} is retired")
 
 
 def main() -> None:

@@ -1,15 +1,24 @@
 """Which services there are, where each one starts, and every settings group they read."""
 
 import asyncio
+import faulthandler
 import importlib
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import cast
 
 import core.log
+from core.ending import end_leftovers
 from core.errors import DomainError, Invalid
 from core.ops import stop_on_signals
 from core.settings import LogSettings, SettingsGroup, check_unknown, load
+
+log = core.log.get(__name__)
+
+# A supervisor kills after 10 s; under one that does not, a service ends by itself.
+_STOP_LIMIT_S = 30.0
+_STUCK = 70  # EX_SOFTWARE of sysexits.h
 
 Run = Callable[[asyncio.Event], Awaitable[None]]
 
@@ -83,18 +92,33 @@ def run_service(service: Service) -> None:
     core.log.configure(service.name, load(LogSettings))
     module, _, name = service.entry.partition(":")
     run = cast("Run", getattr(importlib.import_module(module), name))
+    # A service that hangs shows where: SIGABRT, or a stop that takes too long.
+    faulthandler.enable()
     asyncio.run(_run(run))
 
 
 async def _run(run: Run) -> None:
+    stop = stop_on_signals()
+    watching = asyncio.create_task(_limit(stop), name="stop limit")
     try:
-        await run(stop_on_signals())
+        await run(stop)
     except* DomainError as refusals:
         refused = refusals
     else:
         return
+    finally:
+        watching.cancel()
+        if not await end_leftovers():
+            log.critical("ended by force", exc_info=True)
+            os._exit(_STUCK)
     # One refusal ends a service, and a person is to read a line and not a group of tracebacks.
     raise _first(refused) from None
+
+
+async def _limit(stop: asyncio.Event) -> None:
+    await stop.wait()
+    # A thread of its own, so it also ends a loop that is blocked from here on.
+    faulthandler.dump_traceback_later(_STOP_LIMIT_S, exit=True)
 
 
 def _first(group: BaseExceptionGroup[DomainError]) -> DomainError:

@@ -20,6 +20,7 @@ from prometheus_client import Counter
 import core.log
 from core.contracts.jobs import Job
 from core.db import Connection, Database, domain_errors, is_content_error
+from core.ending import cancel_until_done
 from core.errors import Unavailable
 from core.settings import JobSettings
 
@@ -121,16 +122,16 @@ class JobWorker:
         await self._app.open_async(self._database.pool)
         try:
             async with asyncio.TaskGroup() as group:
-                worker = group.create_task(self._work())
+                worker = group.create_task(self._work(stop))
                 sweeper = group.create_task(self._sweep())
                 await stop.wait()
-                for task in (sweeper, worker):
-                    task.cancel()
+                # The first cancellation lets the running jobs end; a second would cut them off.
+                await cancel_until_done((sweeper, worker), again_s=self._settings.drain_s + 1)
         finally:
             await self._app.close_async()
 
-    async def _work(self) -> None:
-        while True:
+    async def _work(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
             try:
                 await self._app.run_worker_async(
                     queues=[self._queue],

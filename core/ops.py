@@ -80,10 +80,12 @@ class HttpServer:
         with listener:
             serving = asyncio.create_task(self._server.serve(sockets=[listener]))
             stopping = asyncio.create_task(stop.wait())
-            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            self._server.should_exit = True
-            stopping.cancel()
-            await serving
+            try:
+                await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                stopping.cancel()
+                self._server.should_exit = True
+                await serving
 
 
 def stop_on_signals() -> asyncio.Event:

@@ -150,5 +150,7 @@ class SigningSettings(SettingsGroup):
     model_config = SettingsConfigDict(env_prefix="CAAS_SIGNING_")
     about: ClassVar[str] = "command signing keys"
 
-    # A JSON Web Key set of private Ed25519 keys: the first signs, all of them are valid.
+    # A JSON Web Key set of private Ed25519 keys, newest first: all of them are valid.
     keys_file: Path = Path(".caas/signing-keys.json")
+    # A new key is announced for this long before it signs: longer than vehicles keep the set.
+    announce_s: float = Field(1200.0, ge=0)

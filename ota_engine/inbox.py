@@ -46,6 +46,7 @@ class Inbox:
         self._engine = engine
         self._bus = bus
         self._prefix = prefix
+        self._ending = False
         self._lanes = [
             asyncio.Queue[Message](maxsize=64) for _ in range(engine.settings.inbox_lanes)
         ]
@@ -54,23 +55,30 @@ class Inbox:
         """Handle messages until cancelled or until the bus is closed."""
         async with asyncio.TaskGroup() as group:
             lanes = [group.create_task(self._lane(lane)) for lane in self._lanes]
-            async for message in self._bus.messages():
-                await self._lane_of(message.topic).put(message)
-            for task in lanes:
-                task.cancel()
+            try:
+                async for message in self._bus.messages():
+                    await self._lane_of(message.topic).put(message)
+            finally:
+                # A lane may lose a cancellation in the pool's wait_for (core/ending.py).
+                self._ending = True
+                for task in lanes:
+                    task.cancel()
 
     def _lane_of(self, topic: str) -> asyncio.Queue[Message]:
         vehicle = topic.rpartition("/")[0]
         return self._lanes[zlib.crc32(vehicle.encode()) % len(self._lanes)]
 
     async def _lane(self, lane: asyncio.Queue[Message]) -> None:
-        while True:
+        while not self._ending:
             message = await lane.get()
-            await self.take(message)
-            self._bus.ack(message)
+            if await self.take(message):
+                self._bus.ack(message)
 
-    async def take(self, message: Message) -> None:
-        """Handle one message for good: a database that is away is waited for."""
+    async def take(self, message: Message) -> bool:
+        """Handle one message for good: a database that is away is waited for.
+
+        False where the inbox ends before that: the broker keeps the message.
+        """
         tries = 0
         while True:
             try:
@@ -80,6 +88,8 @@ class Inbox:
                 log.warning("unusable message", topic=message.topic, reason=error.code)
             except Unavailable as error:
                 log.warning("message waits for the database", error=str(error))
+                if self._ending:
+                    return False
                 await asyncio.sleep(_AWAY_S)
                 continue
             except Exception:
@@ -89,7 +99,7 @@ class Inbox:
                     continue
                 # Every wait has a timer, so losing what this message says delays, not breaks.
                 MESSAGES.labels("any", "failed").inc()
-            return
+            return True
 
     async def handle(self, message: Message) -> None:
         """One message, one transaction; Unusable where nothing can be done with it."""

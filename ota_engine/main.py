@@ -12,7 +12,7 @@ from core.clock import SystemClock
 from core.contracts.topics import filter_of
 from core.db import Database
 from core.jobs import JobWorker
-from core.keys import load_signing_keys
+from core.keys import KeyFile
 from core.ops import HttpServer, add_ops_routes
 from core.settings import (
     BusSettings,
@@ -42,7 +42,8 @@ async def run(stop: asyncio.Event) -> None:
     """Run until ``stop``; SettingsError before anything starts, else nothing ends it."""
     ota, ops = load(OtaSettings), load(OpsSettings)
     bus_settings, jobs = load(BusSettings), load(JobSettings)
-    key = load_signing_keys(load(SigningSettings).keys_file).current
+    keys = KeyFile(load(SigningSettings).keys_file)
+    keys.load()
     database = Database(load(DatabaseSettings), role="caas_ota", service=SERVICE)
     # Not waited for: whatever needs the database waits for it, and the health page says so.
     await database.pool.open(wait=False)
@@ -54,7 +55,9 @@ async def run(stop: asyncio.Event) -> None:
         bus = await start_bus(lambda: _bus(bus_settings), stop, holder)
         if bus is None:
             return
-        publisher = Publisher(bus, database, key, bus_settings.prefix, ota.publish_timeout_s, clock)
+        publisher = Publisher(
+            bus, database, keys, bus_settings.prefix, ota.publish_timeout_s, clock
+        )
         try:
             engine = Engine(database, publisher, ota, clock)
             await _work(engine, bus, bus_settings.prefix, jobs, stop)

@@ -1,6 +1,5 @@
 """Signs commands and puts them on the bus, with the properties of BUS.md."""
 
-from joserfc.jwk import OKPKey
 from structlog.contextvars import bound_contextvars
 
 import core.log
@@ -11,6 +10,7 @@ from core.contracts.jws import CONTENT_TYPE, sign
 from core.contracts.topics import Topic, topic_of
 from core.db import Database
 from core.errors import Unavailable
+from core.keys import KeyFile
 from ota_engine.metrics import PUBLISHES
 from ota_engine.repository import Repository
 
@@ -21,11 +21,17 @@ class Publisher:
     """Publishes committed commands; what fails here stays QUEUED, and the scan publishes it."""
 
     def __init__(
-        self, bus: Bus, database: Database, key: OKPKey, prefix: str, timeout_s: float, clock: Clock
+        self,
+        bus: Bus,
+        database: Database,
+        keys: KeyFile,
+        prefix: str,
+        timeout_s: float,
+        clock: Clock,
     ) -> None:
         self._bus = bus
         self._database = database
-        self._key = key
+        self._keys = keys
         self._prefix = prefix
         self._timeout_s = timeout_s
         self._clock = clock
@@ -56,7 +62,7 @@ class Publisher:
             return False  # the vehicle would refuse it, and its timer handles the rest
         await self._bus.publish(
             topic_of(self._prefix, command.vin, Topic.CMD),
-            sign(command, self._key),
+            sign(command, self._keys.load().signer(self._clock.now())),
             properties=Properties(
                 content_type=CONTENT_TYPE,
                 response_topic=topic_of(self._prefix, command.vin, Topic.ANSWER),

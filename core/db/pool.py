@@ -18,6 +18,8 @@ Params = Mapping[str, Any] | None
 # procrastinate's own functions name its tables without a schema.
 _OPTIONS = "-c search_path=jobs -c timezone=UTC"
 
+_CLOSE_S = 1.0
+
 
 class Connection:
     """A database connection inside one transaction, with the few calls repositories need."""
@@ -84,7 +86,12 @@ class Database:
             min_size=settings.pool_min,
             max_size=settings.pool_max,
             timeout=settings.connect_timeout_s,
-            kwargs={"options": options, "application_name": service},
+            kwargs={
+                "options": options,
+                "application_name": service,
+                # Else a server that takes the line and says nothing holds up the pool for 130 s.
+                "connect_timeout": max(2, round(settings.connect_timeout_s)),
+            },
             check=AsyncConnectionPool.check_connection,
             open=False,
         )
@@ -94,11 +101,12 @@ class Database:
         try:
             await self._pool.open(wait=True, timeout=self._timeout_s)
         except PoolTimeout as error:
-            await self._pool.close()
+            await self.close()
             raise Unavailable("DATABASE_UNAVAILABLE", f"no database connection: {error}") from None
 
     async def close(self) -> None:
-        await self._pool.close()
+        """Close the pool; a connection that is still being made is not waited for."""
+        await self._pool.close(_CLOSE_S)
 
     @property
     def pool(self) -> AsyncConnectionPool[AsyncConnection[TupleRow]]:

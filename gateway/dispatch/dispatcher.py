@@ -17,7 +17,7 @@ from core.contracts.jws import CONTENT_TYPE, sign
 from core.contracts.topics import Topic, topic_of
 from core.db.pool import connect
 from core.errors import DomainError
-from core.keys import SigningKeys, load_signing_keys
+from core.keys import KeyFile
 from gateway.dispatch.metrics import OPEN, PUBLISHES
 from gateway.dispatch.service import QUERIES
 from gateway.dispatch.settings import DispatchSettings
@@ -43,7 +43,7 @@ class Dispatcher:
     def __init__(self, gateway: Gateway, settings: DispatchSettings) -> None:
         self._gateway = gateway
         self._settings = settings
-        self._keys: tuple[float, SigningKeys] | None = None
+        self._keys = KeyFile(gateway.signing.keys_file)
         self._news = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -78,8 +78,8 @@ class Dispatcher:
         bus = self._gateway.bus.bus
         if bus is None or not bus.connected:
             raise BusUnavailable("no connection to the broker")
-        key = (await asyncio.to_thread(self._load_keys)).current
         now = self._gateway.clock.now()
+        key = self._keys.load().signer(now)
         next_try = now + timedelta(seconds=self._settings.republish_s)
         async with self._gateway.database.transaction() as conn:
             params = {"now": now, "next_try": next_try, "batch": self._settings.batch}
@@ -156,14 +156,3 @@ class Dispatcher:
             except (DomainError, psycopg.Error) as error:
                 log.warning("not listening for new commands", error=str(error))
             await asyncio.sleep(self._settings.poll_s)
-
-    def _load_keys(self) -> SigningKeys:
-        # A rotation needs no restart: the file is read again when it was replaced.
-        path = self._gateway.signing.keys_file
-        try:
-            changed = path.stat().st_mtime
-        except OSError:
-            changed = -1.0
-        if self._keys is None or self._keys[0] != changed:
-            self._keys = (changed, load_signing_keys(path))
-        return self._keys[1]

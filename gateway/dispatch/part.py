@@ -36,6 +36,7 @@ def part(gateway: Gateway, settings: DispatchSettings, on_end: Sequence[OnEnd] =
     async def end_overdue(stop: asyncio.Event) -> None:
         while not stop.is_set():
             try:
+                await _ask(gateway, settings)
                 async with gateway.database.transaction() as conn:
                     ended = await service.end_overdue(conn, gateway.clock.now(), settings.batch)
                     await _tell(conn, ended, on_end)
@@ -51,6 +52,12 @@ def part(gateway: Gateway, settings: DispatchSettings, on_end: Sequence[OnEnd] =
                 await asyncio.wait_for(stop.wait(), settings.poll_s)
 
     return Part(loops=(Dispatcher(gateway, settings).run, end_overdue), followers=(follow,))
+
+
+async def _ask(gateway: Gateway, settings: DispatchSettings) -> None:
+    async with gateway.database.transaction() as conn:
+        now = gateway.clock.now()
+        await service.ask_unanswered(conn, now, settings.query_lead_s, settings.batch)
 
 
 def counts(ended: Sequence[Ended]) -> list[Callable[[], None]]:

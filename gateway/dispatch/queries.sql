@@ -53,6 +53,16 @@ WHERE state IN ('QUEUED', 'IN_PROGRESS') AND due_at <= %(now)s
 ORDER BY due_at LIMIT %(batch)s
 FOR UPDATE SKIP LOCKED
 
+-- Soon over, and not asked yet whether it is done.
+-- name: unanswered
+SELECT c.vin, c.due_at FROM gateway.command c
+WHERE c.state = 'IN_PROGRESS' AND c.kind = 'CONFIGURE' AND c.due_at > %(now)s
+  AND c.due_at - least(%(lead_s)s * interval '1 second', (c.due_at - c.issued_at) / 2) <= %(now)s
+  AND NOT EXISTS (
+    SELECT FROM gateway.command q WHERE q.vin = c.vin AND q.seq > c.seq AND q.kind = 'QUERY')
+ORDER BY c.vin LIMIT %(batch)s
+FOR UPDATE OF c SKIP LOCKED
+
 -- name: count_by_state
 SELECT state, count(*) AS commands FROM gateway.command
 WHERE state IN ('QUEUED', 'IN_PROGRESS') GROUP BY state

@@ -1,5 +1,6 @@
 """A command's life in the database: admitted, stored, ended; the edge owns the transaction."""
 
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,10 +21,13 @@ from core.contracts.bus import (
 from core.contracts.states import CommandState
 from core.db import Connection, load_queries
 from core.errors import Conflict, NotFound, TooMany
+from core.ids import new_id
 from gateway.dispatch.lifecycle import COMMAND, CommandEvent
 
 QUERIES = load_queries("gateway.dispatch")
 TIMEOUT = "TIMEOUT"
+# Who asks a vehicle how a command stands: nobody outside.
+SOURCE = "gateway"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,12 @@ class _Open:
     seq: int
     kind: str
     wanted: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Unanswered:
+    vin: str
+    due_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +159,31 @@ async def end_overdue(conn: Connection, now: datetime, batch: int) -> list[Ended
         return []
     ids = [row.command_id for row in rows]
     return await _end(conn, ids, CommandEvent.TIME_OVER, now, TIMEOUT)
+
+
+async def ask_unanswered(conn: Connection, now: datetime, lead_s: float, batch: int) -> int:
+    """Query vehicles whose configuration is over soon: the report may only have been lost.
+
+    DOMAIN 7: query before declaring failure. ``lead_s``: how long before the end, and at most half
+    of the command's time. The number of vehicles asked.
+    """
+    params = {"now": now, "lead_s": lead_s, "batch": batch}
+    rows = await conn.all(_Unanswered, QUERIES["unanswered"], params)
+    for row in rows:
+        draft = Command(
+            vin=row.vin,
+            command_id=new_id(),
+            seq=1,
+            kind=CommandKind.QUERY,
+            issued_at=now,
+            # Whole seconds on the wire: a shorter one would be over before it is sent.
+            expires_at=max(row.due_at, now + timedelta(seconds=2)),
+        )
+        left_s = (draft.expires_at - now).total_seconds()
+        # Only configurations count against the quota.
+        with contextlib.suppress(NotFound):  # revoked meanwhile
+            await enqueue(conn, draft, source=SOURCE, quota=1, complete_s=left_s)
+    return len(rows)
 
 
 def shows(reported: Sequence[ParameterSetting], wanted: Sequence[ParameterSetting]) -> bool:

@@ -20,3 +20,5 @@ class DispatchSettings(SettingsGroup):
     # Not confirmed by the broker after this long: published again, the vehicle knows the id.
     republish_s: float = Field(15.0, gt=0)
     publish_timeout_s: float = Field(10.0, gt=0)
+    # This long before a configuration is over, the vehicle is asked how it stands.
+    query_lead_s: float = Field(30.0, gt=0)

@@ -65,6 +65,14 @@ WHERE service_code = %(service)s AND platform = %(model)s
 SELECT module, parameter, allowed FROM config.capability_v1
 WHERE model = %(model)s AND firmware_version = %(firmware)s
 
+-- What customers use on the vehicle, or are being delivered (S3).
+-- name: in_use
+SELECT a.service_code AS service, item->>'module' AS module, item->>'parameter' AS parameter
+FROM ota.activation_v1 a
+JOIN config.mapping_v1 m ON m.service_code = a.service_code AND m.platform = %(model)s
+CROSS JOIN LATERAL jsonb_array_elements(m.settings) AS item
+WHERE a.vin = %(vin)s AND a.state = ANY(%(states)s)
+
 -- name: lock_request
 SELECT pg_advisory_xact_lock(hashtextextended(%(key)s, 0))
 

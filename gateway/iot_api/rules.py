@@ -7,7 +7,20 @@ from typing import Any
 
 from core.contracts.bus import ParameterSetting, ParameterValue
 from core.contracts.iot_api import Configuration, ConfigureRequest, DurationType
-from core.errors import Invalid
+from core.contracts.states import ActivationState
+from core.errors import Conflict, Invalid
+
+# A customer has it, or is to get it: delivery is under way or may still be proved (DOMAIN 6).
+IN_USE = (
+    ActivationState.QUEUED,
+    ActivationState.ATTEMPTING,
+    ActivationState.WAITING_SAFE_STATE,
+    ActivationState.RETRY_SCHEDULED,
+    ActivationState.ESCALATED,
+    ActivationState.MANUAL_ATTEMPT,
+    ActivationState.ACTIVE,
+    ActivationState.CANCELLED_NO_REFUND,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +30,15 @@ class Capability:
     module: str
     parameter: str
     allowed: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """A parameter of a service that a customer uses."""
+
+    service: str
+    module: str
+    parameter: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +76,22 @@ def resolve(
         [_setting(known[name], value) for name, value in named.items()],
         [_setting(known[name], known[name]["off_value"]) for name in named],
     )
+
+
+def check_free(wanted: Sequence[ParameterSetting], in_use: Sequence[InUse]) -> None:
+    """Conflict where a parameter is part of a service that a customer of ours uses.
+
+    Whatever the value: one would revoke what is paid for (S3), the other would end with this order
+    (the vehicle keeps one end a parameter, the newest).
+    """
+    taken = {(item.module, item.parameter): item.service for item in in_use}
+    for item in wanted:
+        service = taken.get((item.module, item.parameter))
+        if service is not None:
+            name = f"{item.module}.{item.parameter}"
+            raise Conflict(
+                "SERVICE_IN_USE", f"{name} belongs to {service}, which a customer is using"
+            )
 
 
 def end_of(request: ConfigureRequest, now: datetime) -> datetime | None:

@@ -15,7 +15,7 @@ from core.errors import Conflict, Invalid
 from core.ids import new_id
 from gateway.dispatch.service import enqueue
 from gateway.iot_api.clients import Caller
-from gateway.iot_api.rules import Capability, end_of, resolve
+from gateway.iot_api.rules import IN_USE, Capability, InUse, check_free, end_of, resolve
 from gateway.iot_api.settings import IotApiSettings
 from gateway.iot_api.vehicles import QUERIES, VehicleRow, find_vehicle
 
@@ -45,8 +45,8 @@ async def configure(
 ) -> CommandAccepted:
     """A command for ``request``; the same id and body again gets the first answer.
 
-    NotFound, Conflict (the id came with another body; a configuration is under way), Invalid
-    (what the vehicle or the service cannot do), TooMany (quota).
+    NotFound, Conflict (the id came with another body; a configuration is under way; a customer uses
+    what it would change), Invalid (what the vehicle or the service cannot do), TooMany (quota).
     """
     body_hash = hashlib.sha256(request.model_dump_json().encode()).digest()
     row = {"client_id": caller.client_id, "request_id": request_id}
@@ -98,6 +98,9 @@ async def _draft(
         {"model": vehicle.model, "firmware": vehicle.firmware},
     )
     values = resolve(request, mapping.settings, capabilities)
+    states = [state.value for state in IN_USE]
+    row = {"vin": vehicle.vin, "model": vehicle.model, "states": states}
+    check_free(values.wanted, await conn.all(InUse, QUERIES["in_use"], row))
     return Command(
         vin=vehicle.vin,
         command_id=new_id(),

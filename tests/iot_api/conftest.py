@@ -1,11 +1,11 @@
 """A running gateway with its IoT API."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.broker_fixtures import RunningBroker
+from tests.broker_fixtures import RunningBroker, run_broker
 from tests.iot_api.world import World, running
 
 
@@ -18,3 +18,9 @@ async def world(
 ) -> AsyncIterator[World]:
     async with running(database, mosquitto_broker, tmp_path, monkeypatch) as made:
         yield made
+
+
+@pytest.fixture
+def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
+    """For more than one replica: one that is gone keeps its share of what later tests publish."""
+    yield from run_broker(tmp_path_factory.mktemp("own-mosquitto"), "mosquitto")

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from core.clock import rfc3339
@@ -16,6 +17,12 @@ from tests.gateway.conftest import eventually
 from tests.iot_api.world import OTHER_VIN, VIN, World, running
 
 UNKNOWN = "VF1AURXRA00000033"
+ACTIVATION = """
+    INSERT INTO ota.activation (activation_id, vin, service_code, origin, state, paid,
+        purchased_at)
+    VALUES (gen_random_uuid(), %(vin)s, 'PERF_BOOST_50', 'PURCHASE', %(state)s, true,
+        now())
+"""
 
 
 async def test_a_configuration_is_proved_by_the_car(world: World) -> None:
@@ -214,11 +221,11 @@ async def test_ten_an_hour_and_when_again(world: World) -> None:
 
 async def test_two_gateways_are_one(
     database: str,
-    mosquitto_broker: RunningBroker,
+    own_broker: RunningBroker,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with running(database, mosquitto_broker, tmp_path, monkeypatch, replicas=2) as world:
+    async with running(database, own_broker, tmp_path, monkeypatch, replicas=2) as world:
         headers = await world.client()
         answers = await asyncio.gather(
             *(world.configure(headers, "same", http=http) for http in [*world.replicas] * 3)
@@ -246,6 +253,52 @@ async def test_what_is_not_completed_in_time_has_failed(
         accepted = (await world.configure(headers, "r")).json()
         ended = await world.ended(headers, accepted["commandId"])
         assert (ended["status"], ended["errorCode"]) == ("FAILED", "TIMEOUT")
+
+
+async def test_a_lost_report_is_asked_for_before_a_command_has_failed(
+    database: str,
+    mosquitto_broker: RunningBroker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Asked at half of the time: ten seconds left for the answer.
+    async with running(
+        database, mosquitto_broker, tmp_path, monkeypatch, CAAS_IOT_API_COMPLETE_S="20"
+    ) as world:
+        headers = await world.client()
+        world.car.mood = "mute"
+        accepted = (await world.configure(headers, "r")).json()
+        ended = await world.ended(headers, accepted["commandId"])
+        assert (ended["status"], ended["errorCode"]) == ("COMPLETED", None)
+        assert [command.kind.value for command in world.car.commands] == ["CONFIGURE", "QUERY"]
+
+
+@pytest.mark.parametrize(
+    ("state", "more"),
+    [
+        ("ACTIVE", {"configuration": {"parameters": {"ENGINE_CONTROL.power_mode": "NORMAL"}}}),
+        ("ACTIVE", {}),
+        ("CANCELLED_NO_REFUND", {}),
+        ("WAITING_SAFE_STATE", {}),
+    ],
+)
+async def test_what_a_customer_uses_is_not_touched(
+    world: World, database: str, state: str, more: dict[str, Any]
+) -> None:
+    headers = await world.client()
+    with psycopg.connect(database) as conn:
+        conn.execute(ACTIVATION, {"vin": VIN, "state": state})
+    answer = await world.configure(headers, "r", **more)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "SERVICE_IN_USE")
+    assert (await world.configure(headers, "r", service="ADVANCED_CLIMATE")).status_code == 202
+    with psycopg.connect(database) as conn:
+        conn.execute("UPDATE ota.activation SET state = 'EXPIRED'")
+    await eventually(lambda: _taken(world, headers, **more), "the service is free again")
+
+
+async def _taken(world: World, headers: dict[str, str], **more: Any) -> bool:
+    # 409 as long as the other configuration is under way.
+    return (await world.configure(headers, "again", **more)).status_code == 202
 
 
 async def test_without_the_broker_it_says_so(world: World, mosquitto_broker: RunningBroker) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from joserfc.jwk import KeySet
 
 from api.services.seed import seed_catalogue
 from core.bus import Bus, Subscription
@@ -17,6 +18,7 @@ from core.bus.open import open_bus
 from core.contracts.bus import (
     Answer,
     Command,
+    CommandKind,
     ParameterSetting,
     ReportedConfig,
     Result,
@@ -24,7 +26,7 @@ from core.contracts.bus import (
     encode,
 )
 from core.contracts.bus import Reason as Why
-from core.contracts.jws import verify
+from core.contracts.jws import BadSignature, verify
 from core.db import Database
 from core.keys import load_signing_keys, new_keys_file
 from core.settings import DatabaseSettings, load
@@ -33,6 +35,7 @@ from gateway.iot_api import clients
 from gateway.main import run
 from tests.broker_fixtures import RunningBroker, free_port
 from tests.gateway.conftest import DEADLINE_S, PREFIX, eventually
+from vehicle_sim.keys import KeyRing
 
 VIN = "VF1AURXRA00000017"
 OTHER_VIN = "VF1AURXRA00000025"
@@ -44,28 +47,54 @@ FACTORY: dict[str, Any] = {
 
 
 class Car:
-    """Verifies a command and does what ``mood`` says: obey, refuse, or nothing."""
+    """Verifies a command and does what ``mood`` says: obey, refuse, mute or nothing.
+
+    Mute: it does what it is told and says so only when it is asked.
+    """
 
     def __init__(self, bus: Bus, vin: str, keys_file: Path) -> None:
         self.bus, self.vin, self.mood = bus, vin, "obey"
+        self.payloads: list[bytes] = []
         self.commands: list[Command] = []
         self.values = dict(FACTORY)
         self._keys_file = keys_file
+        self._ring: KeyRing | None = None
 
     async def drive(self) -> None:
         """Until the bus is closed."""
         async for message in self.bus.messages():
-            command = verify(message.payload, load_signing_keys(self._keys_file).verifier())
-            self.commands.append(command)
+            self.payloads.append(message.payload)
             self.bus.ack(message)
-            if self.mood == "refuse":
+            try:
+                command = verify(message.payload, await self._trusted(message.payload))
+            except BadSignature:
+                continue  # left in the session by an earlier platform
+            self.commands.append(command)
+            if self.mood == "mute":
+                if command.kind is CommandKind.QUERY:
+                    await self.answer(command, Result.REPORT)
+                    await self.report(self.commands[0].seq)
+                self._apply(command)
+            elif self.mood == "refuse":
                 await self.answer(command, Result.REJECTED, Why.INCOMPATIBLE)
             elif self.mood == "obey":
                 await self.answer(command, Result.ACCEPTED)
-                for item in command.values:
-                    self.values[f"{item.module}.{item.parameter}"] = item.value
+                self._apply(command)
                 await self.answer(command, Result.APPLIED)
                 await self.report(command.seq)
+
+    def fetch_keys(self, ring: KeyRing) -> None:
+        """Trust the gateway's published keys, as a vehicle does, and not the file."""
+        self._ring = ring
+
+    async def _trusted(self, payload: bytes) -> KeySet:
+        if self._ring is not None:
+            return await self._ring.for_command(payload)
+        return load_signing_keys(self._keys_file).verifier()
+
+    def _apply(self, command: Command) -> None:
+        for item in command.values:
+            self.values[f"{item.module}.{item.parameter}"] = item.value
 
     async def answer(self, command: Command, result: Result, reason: Why | None = None) -> None:
         said = Answer(

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, LiteralString, cast
 from uuid import UUID
 
 import msgspec
 import psycopg
-from joserfc.jwk import KeySet
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
@@ -34,6 +34,7 @@ from core.contracts.states import Origin
 from core.contracts.topics import Topic, topic_of
 from core.db import Database
 from core.ids import new_id
+from core.keys import KeyFile, SigningKeys
 from core.settings import DatabaseSettings, load
 from ota_engine.inbox import Inbox
 from ota_engine.jobs import JobHandlers
@@ -45,7 +46,18 @@ from ota_engine.unit import Engine
 PREFIX = "caas/v1/vehicles"
 VIN = "VF1AURRA000000017"
 START = datetime(2026, 11, 24, 8, tzinfo=UTC)
-KEY = new_signing_key()
+KEYS = SigningKeys((new_signing_key(),))
+
+
+class FixedKeys(KeyFile):
+    """The keys of the world, on no disk."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("nowhere"))
+
+    def load(self) -> SigningKeys:
+        return KEYS
+
 
 POWER_ON = [ParameterSetting("ENGINE_CONTROL", "power_mode", "HIGH")]
 POWER_OFF = [ParameterSetting("ENGINE_CONTROL", "power_mode", "NORMAL")]
@@ -253,7 +265,7 @@ class World:
 
     def commands(self, kind: CommandKind | None = CommandKind.CONFIGURE) -> list[Command]:
         """The verified commands on the bus."""
-        keys = KeySet([KEY])
+        keys = KEYS.verifier()
         found = [verify(payload, keys) for _topic, payload, _properties in self.bus.published]
         return [command for command in found if kind is None or command.kind is kind]
 
@@ -328,7 +340,7 @@ async def open_world(dsn: str, engine_clock: Clock | None = None, **settings: An
     )
     await database.open()
     used = engine_clock or clock
-    publisher = Publisher(bus, database, KEY, PREFIX, 1.0, used)
+    publisher = Publisher(bus, database, FixedKeys(), PREFIX, 1.0, used)
     world = World(dsn, database, bus, clock, Engine(database, publisher, ota, used), ota)
     await world.sql(SEED)
     return world
