@@ -193,7 +193,7 @@ async def test_a_hand_a_new_unit_and_a_missed_switch_off(real: World, vehicle: V
     assert len(await real.deferred("api.capture_payment")) == 1
 
     # No worker runs here, and its jobs on this activation would hold up ours.
-    await real.sql("DELETE FROM jobs.procrastinate_jobs WHERE queue_name = 'api'")
+    await real.sql("UPDATE jobs.procrastinate_jobs SET lock = NULL WHERE queue_name = 'api'")
     vehicle.go_offline(3600)
     await story.put(WithdrawActivation(activation_id=job.activation_id))
 
@@ -202,7 +202,7 @@ async def test_a_hand_a_new_unit_and_a_missed_switch_off(real: World, vehicle: V
 
     await eventually(failed, "the switch-off failed")
     assert vehicle.unit.state.values[POWER] == "HIGH"
-    vehicle.reboot()  # it comes back to the network
+    vehicle.go_offline(0.01)  # back on the network
     drift = await story.drift_is_over(3)
     assert (drift["cause"], drift["ended"]) == ("NOT_FOLLOWED", "CORRECTED")
     assert vehicle.unit.state.values[POWER] == "NORMAL"

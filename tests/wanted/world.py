@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from joserfc.jwk import KeySet
 
 from core.bus import Message
 from core.bus.memory import MemoryBroker, MemoryBus
@@ -36,7 +35,7 @@ from gateway.settings import GatewaySettings, PresenceSettings
 from gateway.wanted.part import look_once
 from gateway.wanted.settings import WantedSettings
 from tests.gateway.conftest import eventually
-from tests.ota_engine.world import KEY, PREFIX, VIN, World, open_world
+from tests.ota_engine.world import KEYS, PREFIX, VIN, World, open_world
 from vehicle_sim.firmware import firmware_of, seed_catalogue
 from vehicle_sim.state import UnitState
 from vehicle_sim.unit import ControlUnit
@@ -64,7 +63,7 @@ class Car:
             _topic, payload, _properties = published[self.read]
             self.read += 1
             now = self.world.ota.clock.now()
-            reaction = self.unit.handle(payload, KeySet([KEY]), now, self.operational)
+            reaction = self.unit.handle(payload, KEYS.verifier(), now, self.operational)
             for item in reaction.out:
                 await self._say(item)
 
