@@ -62,10 +62,14 @@ class Car:
         while self.line and self.read < len(published):
             _topic, payload, _properties = published[self.read]
             self.read += 1
-            now = self.world.ota.clock.now()
-            reaction = self.unit.handle(payload, KEYS.verifier(), now, self.operational)
-            for item in reaction.out:
-                await self._say(item)
+            await self.take(payload)
+
+    async def take(self, payload: bytes) -> None:
+        """React to the payload of a command."""
+        now = self.world.ota.clock.now()
+        reaction = self.unit.handle(payload, KEYS.verifier(), now, self.operational)
+        for item in reaction.out:
+            await self._say(item)
 
     async def time(self) -> None:
         """Let the unit see the time, as it does alone."""
