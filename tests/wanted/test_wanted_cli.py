@@ -10,6 +10,12 @@ from caas.cli import app
 from core.errors import NotFound
 from tests.ota_engine.world import SEED, VIN
 
+WANTED = """[
+    {"module": "TRACTION_CONTROL", "parameter": "off_road_mode", "value": true},
+    {"module": "TRACTION_CONTROL", "parameter": "snow_mode_available", "value": 1,
+     "until": "2030-01-01T00:00:00Z", "revert": 0}
+]"""
+
 
 @pytest.fixture
 def car(database: str, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -24,9 +30,7 @@ def car(database: str, monkeypatch: pytest.MonkeyPatch) -> str:
             "SELECT gateway.want_v1(%s, %s, 'OFF_ROAD: active', now())",
             [
                 VIN,
-                '[{"module":"TRACTION_CONTROL","parameter":"off_road_mode","value":true},'
-                '{"module":"TRACTION_CONTROL","parameter":"snow_mode_available","value":1,'
-                '"until":"2030-01-01T00:00:00Z","revert":0}]',
+                WANTED,
             ],
         )
         conn.execute(
