@@ -1,6 +1,5 @@
 """Settings of the REST API and of its way to the partners."""
 
-import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
@@ -14,14 +13,14 @@ from api.notifications.settings import NotificationSettings
 from api.orders.settings import SaleSettings
 from api.services.settings import ServicesSettings
 from core.errors import SettingsError
-from core.settings import SettingsGroup, load
+from core.settings import AccessTokenSettings, SettingsGroup, is_loopback, load
 
 # Whoever knows one of these can speak as a partner: an empty or guessable one is none.
 WebhookSecret = Annotated[SecretStr, Field(min_length=16)]
 Credential = Annotated[SecretStr, Field(min_length=1)]
 
 
-class ApiSettings(SettingsGroup):
+class ApiSettings(AccessTokenSettings):
     """Where the REST API listens, and how it knows its callers (DOMAIN 2)."""
 
     model_config = SettingsConfigDict(env_prefix="CAAS_API_")
@@ -32,10 +31,6 @@ class ApiSettings(SettingsGroup):
     # How customers reach the API and the portal: the base of links in e-mails.
     # Where it is not this machine's own, no secret may have its demo default.
     public_url: str = Field("http://127.0.0.1:8000", pattern=r"^https?://[^/\s]+")
-    # Signs access tokens (HS256). The default is for demo and tests only.
-    jwt_secret: SecretStr = Field(
-        SecretStr("demo-jwt-secret-change-me-in-production"), min_length=32
-    )
     access_token_s: float = Field(900.0, gt=0)
     refresh_token_s: float = Field(30 * 86400.0, gt=0)
     activation_link_s: float = Field(7 * 86400.0, gt=0)
@@ -111,7 +106,7 @@ def load_settings() -> Settings:
 
 def refuse_demo_secrets(api: ApiSettings, partner: PartnerSettings) -> None:
     """SettingsError where others reach the API and a secret is one that everybody can read here."""
-    if _is_loopback(api.public_url):
+    if is_loopback(urlsplit(api.public_url).hostname or ""):
         return
     known = [*_at_default(api), *_at_default(partner)]
     if known:
@@ -128,11 +123,3 @@ def _at_default(group: SettingsGroup) -> Iterator[str]:
         default = fields[name].default
         if isinstance(default, SecretStr) and getattr(group, name) == default:
             yield variable
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

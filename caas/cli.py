@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from caas.cli_audit import audit_app
+from caas.cli_ca import ca_app
 from caas.cli_contracts import contracts
 from caas.cli_iot import iot_app
 from caas.cli_vehicles import vehicles_app
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(help="The keys that sign commands.", no_args_is_help=True)
 vehicles_app.command()(config)
+app.add_typer(ca_app, name="ca", rich_help_panel="Run it")
 app.add_typer(vehicles_app, name="vehicles", rich_help_panel="Run it")
 app.add_typer(iot_app, name="iot", rich_help_panel="Run it")
 app.add_typer(audit_app, name="audit", rich_help_panel="Run it")

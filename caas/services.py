@@ -27,6 +27,7 @@ _SETTINGS_MODULES = (
     "core.settings",
     "caas.settings",
     "gateway.settings",
+    "gateway.registry.settings",
     "gateway.dispatch.settings",
     "gateway.iot_api.settings",
     "gateway.wanted.settings",

@@ -8,6 +8,14 @@ import uuid_utils
 from core.errors import Invalid
 
 VIN_LENGTH = 17
+# Of the check digit: the value of each sign, and the weight of each place (the ninth has none).
+_VALUES = {
+    sign: int(value)
+    for sign, value in zip(
+        "0123456789ABCDEFGHJKLMNPRSTUVWXYZ", "012345678912345678123457923456789", strict=True
+    )
+}
+_WEIGHTS = (8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2)
 _VIN = re.compile(r"[A-HJ-NPR-Z0-9]{17}")
 
 
@@ -27,3 +35,12 @@ def parse_vin(text: str) -> str:
     if not is_vin(vin):
         raise Invalid("INVALID_VIN", "a VIN has 17 letters and digits, without I, O and Q")
     return vin
+
+
+def has_check_digit(vin: str) -> bool:
+    """Whether the ninth character of a well-formed VIN is the check digit of the others.
+
+    ISO 3779; compulsory in North America (49 CFR 565.15) and China (GB 16735), free elsewhere.
+    """
+    total = sum(_WEIGHTS[place] * _VALUES[sign] for place, sign in enumerate(vin))
+    return vin[8] == "0123456789X"[total % 11]

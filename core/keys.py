@@ -122,7 +122,8 @@ def rotate_keys(path: Path, now: datetime, announce_s: float) -> OKPKey:
     if signs_from(keys.current) > now:
         raise Conflict("KEY_ANNOUNCED", f"{keys.current.kid} is announced and does not sign yet")
     made = new_signing_key()
-    begin = int((now + timedelta(seconds=announce_s)).timestamp())
+    # To the fraction (RFC 7519, NumericDate): whole seconds would announce up to one less.
+    begin = (now + timedelta(seconds=announce_s)).timestamp()
     members: Any = {**made.as_dict(private=True), "kid": made.kid, "nbf": begin}
     fresh = OKPKey.import_key(members)
     _replace(path, SigningKeys((fresh, *keys.keys)))

@@ -4,6 +4,7 @@ A group lives in the room that uses it; the groups that several rooms use are he
 seconds and say so in their name (``…_s``).
 """
 
+import ipaddress
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -96,7 +97,8 @@ class BusSettings(SettingsGroup):
     tls: bool = False
     # Whom to believe; unset = what the system believes.
     ca_file: Path | None = None
-    # A certificate of our own and its key, where the broker asks for one.
+    # A certificate of our own and its key, where the broker asks for one. Replaced files are read
+    # again at the next connection.
     cert_file: Path | None = None
     key_file: Path | None = None
     # Topics are {prefix}/{vin}/…, DOMAIN 20 mqtt.prefix.
@@ -142,6 +144,26 @@ class OpsSettings(SettingsGroup):
 
     host: str = "127.0.0.1"
     port: int = Field(0, ge=0, le=65535)
+
+
+class AccessTokenSettings(SettingsGroup):
+    """What access tokens are signed with; the same for every service that takes them."""
+
+    model_config = SettingsConfigDict(env_prefix="CAAS_API_")
+    about: ClassVar[str] = "access tokens"
+
+    # HS256. The default is for demo and tests only.
+    jwt_secret: SecretStr = Field(
+        SecretStr("demo-jwt-secret-change-me-in-production"), min_length=32
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host``, an address or a name, is this machine's own."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 class SigningSettings(SettingsGroup):

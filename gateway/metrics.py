@@ -18,3 +18,13 @@ REPORT_MISMATCHES = Counter(
 PASSWORD_WRITES = Counter(
     "caas_gateway_password_file_writes", "Times the broker's password file was written"
 )
+CERTIFICATES = Gauge(
+    "caas_gateway_certificates",
+    "Vehicles' certificates by state: good, expiring (CAAS_CA_EXPIRING_DAYS), expired, revoked",
+    ["state"],
+)
+CRL_WRITES = Counter("caas_gateway_crl_writes", "Times a revocation list was made")
+CRL_NEXT_UPDATE = Gauge(
+    "caas_gateway_crl_next_update_timestamp_seconds",
+    "When the revocation list in place ends; past that the broker lets no certificate in",
+)

@@ -7,9 +7,9 @@ from structlog.contextvars import bound_contextvars
 
 import core.log
 from core.contracts.bus import Answer, CommandKind, Reason, Result
+from core.contracts.commands import CommandEvent
 from ota_engine import commands
 from ota_engine.delivery import Answered, decide
-from ota_engine.lifecycle import CommandEvent
 from ota_engine.model import CommandRow
 from ota_engine.steps import carry_out
 from ota_engine.unit import Unit

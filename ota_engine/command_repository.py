@@ -10,9 +10,9 @@ import msgspec
 from psycopg.types.json import Jsonb
 
 from core.contracts.bus import Command, CommandKind
+from core.contracts.commands import COMMAND, CommandEvent
 from core.contracts.states import CommandState
 from core.db import Connection, load_queries
-from ota_engine.lifecycle import COMMAND, CommandEvent
 from ota_engine.model import CommandRow, TicketKind
 
 Q = load_queries("ota_engine")

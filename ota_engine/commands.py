@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -15,10 +14,12 @@ from core.contracts.bus import (
     ParameterSetting,
     SafeState,
 )
+from core.contracts.commands import content_of
+from core.contracts.values import matching, same_value
 from core.ids import new_id
 from ota_engine.metrics import COMMANDS
 from ota_engine.model import Activation, Delivery, Phase, Vehicle
-from ota_engine.proof import matching, same_value, without
+from ota_engine.proof import without
 from ota_engine.repository import Capability
 from ota_engine.retry import Failure
 from ota_engine.unit import Unit
@@ -181,7 +182,7 @@ async def admit(unit: Unit, draft: Command, delivery: Delivery | None) -> Outcom
         draft.command_id,
         draft.vin,
         draft.kind,
-        _content(draft),
+        content_of(draft),
         unit.now,
         unit.settings.quota_per_hour,
         draft.service,
@@ -200,11 +201,6 @@ async def admit(unit: Unit, draft: Command, delivery: Delivery | None) -> Outcom
     unit.outgoing.append(command)
     unit.after_commit(COMMANDS.labels(command.kind.value).inc)
     return Sent(command)
-
-
-def _content(command: Command) -> dict[str, Any]:
-    body: dict[str, Any] = msgspec.to_builtins(command)
-    return {key: value for key, value in body.items() if key not in ("seq", "vin", "command_id")}
 
 
 def with_command(delivery: Delivery, command: Command, unit: Unit) -> Delivery:

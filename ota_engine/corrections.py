@@ -20,13 +20,13 @@ from core.contracts.bus import (
     VehicleStatus,
 )
 from core.contracts.jobs import CorrectDrift
+from core.contracts.values import matching
 from core.contracts.wanted import Difference, Key, WantedValue, differences, in_force
 from core.ids import new_id
 from ota_engine import commands, endings, tickets
 from ota_engine.commands import NotNeeded, Outcome, Refused
 from ota_engine.metrics import CORRECTIONS
 from ota_engine.model import Delivery, Vehicle, parse_settings
-from ota_engine.proof import matching
 from ota_engine.repository import Capability
 from ota_engine.retry import Failure
 from ota_engine.unit import Unit

@@ -5,11 +5,13 @@ from datetime import datetime, timedelta
 
 import core.log
 from core.contracts.bus import ParameterSetting, VehicleStatus
+from core.contracts.commands import CommandEvent
 from core.contracts.jobs import ActivationClosed, CapturePayment, ReleasePayment
 from core.contracts.states import ActivationState, TicketState
+from core.contracts.values import matching
 from core.ids import new_id
 from ota_engine import notices, tickets
-from ota_engine.lifecycle import ActivationEvent, CommandEvent
+from ota_engine.lifecycle import ActivationEvent
 from ota_engine.metrics import ACTIVATIONS, LATE_SUCCESSES, TIME_TO_ACTIVE
 from ota_engine.model import (
     Activation,
@@ -19,7 +21,7 @@ from ota_engine.model import (
     Vehicle,
     parse_settings,
 )
-from ota_engine.proof import matching, without
+from ota_engine.proof import without
 from ota_engine.unit import Unit
 from ota_engine.wanted import want
 

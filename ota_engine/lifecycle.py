@@ -1,9 +1,8 @@
-"""What may become of an activation (DOMAIN 6) and of a command (DOMAIN 7), as tables."""
+"""What may become of an activation (DOMAIN 6), as a table."""
 
 from enum import StrEnum
 
 from core.contracts.states import ActivationState as A
-from core.contracts.states import CommandState as C
 from core.machine import Machine
 
 
@@ -85,28 +84,4 @@ ACTIVATION: Machine[A, E] = Machine(
     ],
     initial=A.PURCHASE_INITIATED,
     final=(A.PAYMENT_FAILED, A.CANCELLED_REFUNDED, A.EXPIRED, A.DEACTIVATED),
-)
-
-
-class CommandEvent(StrEnum):
-    """What can happen to a command."""
-
-    PUBLISHED = "PUBLISHED"
-    PROVEN = "PROVEN"  # of a query or a text: answered
-    FAILED = "FAILED"  # rejected, expired, or its time is over
-
-
-COMMAND: Machine[C, CommandEvent] = Machine(
-    "command",
-    [
-        (C.QUEUED, CommandEvent.PUBLISHED, C.IN_PROGRESS),
-        (C.IN_PROGRESS, CommandEvent.PROVEN, C.COMPLETED),
-        (C.IN_PROGRESS, CommandEvent.FAILED, C.FAILED),
-        # The car can be faster than our note that the broker confirmed, and a crash can come
-        # between the two: the command is out although its row says QUEUED.
-        (C.QUEUED, CommandEvent.PROVEN, C.COMPLETED),
-        (C.QUEUED, CommandEvent.FAILED, C.FAILED),
-    ],
-    initial=C.QUEUED,
-    final=(C.COMPLETED, C.FAILED),
 )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from core.contracts.bus import ParameterSetting
-from core.contracts.wanted import same_value
+from core.contracts.values import matching
 
 
 class Verdict(StrEnum):
@@ -24,18 +24,6 @@ class Report:
     values: Sequence[ParameterSetting]
     seq: int
     live: bool
-
-
-def matching(
-    wanted: Iterable[ParameterSetting], reported: Iterable[ParameterSetting]
-) -> list[ParameterSetting]:
-    """Those of ``wanted`` that the report shows."""
-    shown = {(item.module, item.parameter): item.value for item in reported}
-    return [
-        item
-        for item in wanted
-        if (key := (item.module, item.parameter)) in shown and same_value(shown[key], item.value)
-    ]
 
 
 def judge(

@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 from core.contracts.bus import ReportedConfig
+from core.contracts.values import matching
 from ota_engine import endings
 from ota_engine.delivery import Reported, decide
 from ota_engine.model import Delivery, Direction, parse_settings
-from ota_engine.proof import Report, Verdict, judge, matching, without
+from ota_engine.proof import Report, Verdict, judge, without
 from ota_engine.steps import carry_out
 from ota_engine.unit import Unit
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import core.log
 from core.contracts.bus import VehicleStatus
+from core.contracts.commands import CommandEvent
 from core.contracts.states import ActivationState
 from ota_engine import commands, corrections, endings, notices
 from ota_engine.commands import NotNeeded, Postponed, Refused, Sent
@@ -21,7 +22,7 @@ from ota_engine.delivery import (
     Retry,
     Send,
 )
-from ota_engine.lifecycle import ActivationEvent, CommandEvent
+from ota_engine.lifecycle import ActivationEvent
 from ota_engine.metrics import (
     ATTEMPTS,
     ESCALATIONS,

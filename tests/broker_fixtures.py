@@ -76,7 +76,7 @@ class RunningBroker:
 
     def add_user(self, name: str, secret: str | None = None) -> str:
         """Add an account; returns its secret once the broker lets it in."""
-        secret = secret or secrets.token_urlsafe(32)
+        secret = secret or secrets.token_hex(32)
         self.passwords.set(name, secret)
         self.secrets[name] = secret
         if self.plan.reload_on is not None and self._process is not None:
@@ -136,7 +136,7 @@ def run_broker(data_dir: Path, prefer: str) -> Iterator[RunningBroker]:
     """A started broker with the services' accounts; ended afterwards."""
     passwords = PasswordFile(data_dir / "passwords")
     port = free_port()
-    chosen: dict[str, str] = {name: secrets.token_urlsafe(32) for name in SERVICES}
+    chosen: dict[str, str] = {name: secrets.token_hex(32) for name in SERVICES}
     for name, secret in chosen.items():
         passwords.set(name, secret)
     plan = plan_broker(

@@ -49,9 +49,12 @@ def fetch_from(url: str, client: httpx.AsyncClient) -> Fetch:
 class KeyRing:
     """The keys a vehicle trusts, shared by a fleet."""
 
-    def __init__(self, fetch: Fetch, *, ask_again_s: float = ASK_AGAIN_S) -> None:
+    def __init__(
+        self, fetch: Fetch, *, ask_again_s: float = ASK_AGAIN_S, refresh_s: float = REFRESH_S
+    ) -> None:
         self._fetch = fetch
         self._ask_again_s = ask_again_s
+        self._refresh_s = refresh_s
         self._keys: KeySet | None = None
         self._fetched_at = 0.0
         self._lock = asyncio.Lock()
@@ -61,7 +64,7 @@ class KeyRing:
         keys = self._keys or await self._first()
         age = asyncio.get_running_loop().time() - self._fetched_at
         unknown = _kid(payload) not in {key.kid for key in keys.keys}
-        if (unknown and age > self._ask_again_s) or age > REFRESH_S:
+        if (unknown and age > self._ask_again_s) or age > self._refresh_s:
             return await self._again(keys)
         return keys
 

@@ -18,6 +18,7 @@ from joserfc.jwk import KeySet
 
 from core.contracts import jws
 from core.contracts.bus import (
+    MAX_INTEGER,
     STANDING,
     ActiveService,
     Answer,
@@ -320,6 +321,8 @@ class ControlUnit:
         self, now: datetime, command_id: UUID | None, seq: int | None, reason: Reason, detail: str
     ) -> Answer:
         result = Result.DEFERRED if reason is Reason.UNSAFE_STATE else Result.REJECTED
+        if seq is not None and not 0 <= seq <= MAX_INTEGER:
+            seq = None  # a forger's number must not make the answer unusable
         return Answer(result, self.clock(now), command_id, seq, reason, detail)
 
     def _refusal(self, command: Command, now: datetime, reason: Reason, detail: str) -> Answer:

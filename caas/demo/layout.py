@@ -94,6 +94,10 @@ class Layout:
         return self.data_dir / "keys" / "command-signing.json"
 
     @property
+    def ca_dir(self) -> Path:
+        return self.data_dir / "ca"
+
+    @property
     def fleet_file(self) -> Path:
         return self.data_dir / "fleet.json"
 
@@ -118,6 +122,7 @@ class Layout:
             "CAAS_SIGNING_KEYS_FILE": str(self.keys_file),
             "CAAS_GATEWAY_PASSWORD_FILE": str(self.passwords_file),
             "CAAS_GATEWAY_ACCOUNTS_FILE": str(self.accounts_file),
+            "CAAS_CA_DIR": str(self.ca_dir),
         }
         account = ACCOUNTS.get(service)
         if account is not None:

@@ -12,7 +12,9 @@ from core.db import Connection, Database, load_queries
 from core.keys import new_keys_file
 from core.settings import DatabaseSettings, load
 from gateway.registry import enroll
+from gateway.registry.ca import CA_KEY, init_authority
 from gateway.registry.passwords import read_credentials, write_password_file
+from gateway.registry.settings import CaSettings
 
 QUERIES = load_queries("caas")
 
@@ -39,10 +41,12 @@ def vin_of(number: int) -> tuple[str, str]:
 
 
 async def prepare_platform(layout: Layout, vehicles: int) -> list[FleetVehicle]:
-    """Seed, keys, accounts and fleet; whatever is there already stays as it is."""
+    """Seed, keys, authority, accounts and fleet; whatever is there already stays as it is."""
     if not layout.keys_file.exists():
         layout.keys_file.parent.mkdir(parents=True, exist_ok=True)
         new_keys_file(layout.keys_file)
+    if not (layout.ca_dir / CA_KEY).exists():
+        init_authority(layout.ca_dir, SystemClock().now(), load(CaSettings).crl_validity)
     write_private(layout.accounts_file, json.dumps(layout.secrets.accounts()))
     admin = Database(load(DatabaseSettings, dsn=layout.dsn), role="caas", service="caas-demo")
     await admin.open()

@@ -92,6 +92,18 @@ class MemoryBroker:
         """Come back, with the sessions and retained messages of before."""
         self.running = True
 
+    def kill(self) -> None:
+        """Go away and forget everything, as a broker does that had saved nothing."""
+        self.stop()
+        self._sessions.clear()
+        self._retained.clear()
+        self._turns.clear()
+
+    def unacknowledged(self, client_id: str) -> int:
+        """How many messages a client has and did not acknowledge."""
+        session = self._sessions.get(client_id)
+        return 0 if session is None else len(session.unacked)
+
     def cut(self, client_id: str) -> None:
         """Cut one client's line, as a lost network does: its will is published."""
         session = self._sessions[client_id]
@@ -137,8 +149,8 @@ class MemoryBroker:
 
     def disconnect(self, client_id: str, link: _Link, *, with_will: bool) -> None:
         """End a connection; the session stays."""
-        session = self._sessions[client_id]
-        if session.link is link:
+        session = self._sessions.get(client_id)
+        if session is not None and session.link is link:
             session.link = None
         link.end("disconnected")
         if with_will and link.will is not None:
@@ -146,8 +158,8 @@ class MemoryBroker:
 
     def acknowledge(self, client_id: str, link: _Link, delivery: _Delivery) -> bool:
         """False when the connection the message came over is gone."""
-        session = self._sessions[client_id]
-        if session.link is not link or delivery not in session.unacked:
+        session = self._sessions.get(client_id)
+        if session is None or session.link is not link or delivery not in session.unacked:
             return False
         del session.unacked[delivery]
         self._send(session)
@@ -220,6 +232,10 @@ class MemoryBus(ReconnectingBus):
         )
         self._broker = broker
         self._link: _Link | None = None
+
+    @property
+    def unacknowledged(self) -> int:
+        return 0 if self._link is None else self._broker.unacknowledged(self.options.client_id)
 
     def ack(self, message: Message) -> None:
         """Acknowledge; nothing happens for a message of an earlier connection or a second time."""

@@ -5,13 +5,14 @@ import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
+from paho.mqtt.client import MQTT_LOG_ERR, Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.properties import Properties as PahoProperties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from core.bus.port import BusRefused, BusUnavailable, Message
 from core.bus.reconnect import CLOSE_TIMEOUT_S, BusOptions, ReconnectingBus
+from core.bus.tls import in_words
 
 if TYPE_CHECKING:
     from paho.mqtt.client import SocketLike
@@ -44,6 +45,7 @@ class _Link:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._reason = ""
+        self._error = ""
         self._sock: SocketLike | None = None
         self._reading = False
         self._suspended = False
@@ -64,6 +66,7 @@ class _Link:
         self.client.on_socket_close = self._on_socket_close
         self.client.on_socket_register_write = self._on_register_write
         self.client.on_socket_unregister_write = self._on_unregister_write
+        self.client.on_log = self._on_log
 
     async def open(self, host: str, port: int, keep_alive_s: int) -> None:
         """Connect; paho's connect blocks, so it runs in the loop's shared thread pool."""
@@ -101,14 +104,21 @@ class _Link:
         self._reading = wanted
         if wanted:
             self._loop.add_reader(self._sock.fileno(), self._read)
+            if self._has_decrypted():
+                self._loop.call_soon(self._read)
         else:
             self._loop.remove_reader(self._sock.fileno())
 
     def _read(self) -> None:
+        if self._sock is None or self._suspended:
+            return
         self.client.loop_read()
         # TLS may hold decrypted bytes that make no socket readable.
-        while isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
+        while not self._suspended and self._has_decrypted():
             self.client.loop_read()
+
+    def _has_decrypted(self) -> bool:
+        return isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
 
     def _tick(self) -> None:
         if self.lost.done():
@@ -185,8 +195,26 @@ class _Link:
         reason: ReasonCode,
         _properties: PahoProperties | None,
     ) -> None:
-        self._reason = self._reason or str(reason)
+        self._reason = self._reason or self._error or str(reason)
         self._finish()
+
+    def _on_log(self, _client: Client, _data: Any, level: int, text: str) -> None:
+        # Nothing else tells why a socket failed, such as the broker's word on our certificate.
+        if level == MQTT_LOG_ERR:
+            self._error = in_words(self._last_word() or OSError(text.rpartition(": ")[2] or text))
+
+    def _last_word(self) -> ssl.SSLError | None:
+        """The broker's TLS alert, where a write that failed left it unread."""
+        if isinstance(self._sock, ssl.SSLSocket):
+            try:
+                self._sock.recv(1)
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                pass
+            except ssl.SSLError as error:
+                return error
+            except OSError:
+                pass
+        return None
 
 
 class Mqtt311Bus(ReconnectingBus):
@@ -200,6 +228,10 @@ class Mqtt311Bus(ReconnectingBus):
     def __init__(self, options: BusOptions) -> None:
         super().__init__(options)
         self._link: _Link | None = None
+
+    @property
+    def unacknowledged(self) -> int:
+        return 0 if self._link is None else len(self._link.unacked)
 
     def ack(self, message: Message) -> None:
         """Acknowledge; nothing happens for a message of an earlier connection or a second time."""
@@ -342,7 +374,7 @@ def _paho_client(options: BusOptions) -> Client:
     if options.username is not None:
         client.username_pw_set(options.username, options.password)
     if options.tls is not None:
-        client.tls_set_context(options.tls)  # pyright: ignore[reportUnknownMemberType] - untyped there
+        client.tls_set_context(options.tls.context())  # pyright: ignore[reportUnknownMemberType] - untyped there
     will = options.new_will()
     if will is not None:
         client.will_set(will.topic, will.payload, 1, will.retain)

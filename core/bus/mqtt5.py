@@ -1,4 +1,4 @@
-"""MQTT 5 adapter: an asyncio protocol over the sans-I/O ``mqtt5`` codec, the only user of it."""
+"""MQTT 5 adapter: an asyncio protocol over the sans-I/O ``mqtt5`` codec, which only it knows."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,16 +16,10 @@ from mqtt5 import (
 )
 
 import core.log
-from core.bus.outbox import Outgoing
-from core.bus.port import (
-    NO_PROPERTIES,
-    BusRefused,
-    BusUnavailable,
-    Message,
-    Properties,
-    Will,
-)
+from core.bus.packets import connect_packet, properties_of, publish_packet
+from core.bus.port import BusRefused, BusUnavailable, Message
 from core.bus.reconnect import CLOSE_TIMEOUT_S, BusOptions, ReconnectingBus
+from core.bus.tls import in_words
 from core.bus.topics import wire_filter
 
 log = core.log.get(__name__)
@@ -114,7 +108,7 @@ class _Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        reason = self._reason or (str(exc) if exc else "closed by the broker")
+        reason = self._reason or ("closed by the broker" if exc is None else in_words(exc))
         for waiter in (self.connack, self.suback):
             if not waiter.done():
                 waiter.set_exception(BusUnavailable(reason))
@@ -198,6 +192,10 @@ class Mqtt5Bus(ReconnectingBus):
         super().__init__(options)
         self._link: _Link | None = None
 
+    @property
+    def unacknowledged(self) -> int:
+        return 0 if self._link is None else len(self._link.unacked)
+
     def ack(self, message: Message) -> None:
         """Acknowledge; nothing happens for a message of an earlier connection or a second time."""
         token, link = message.token, self._link
@@ -218,8 +216,9 @@ class Mqtt5Bus(ReconnectingBus):
         link.on_writable = self._pump
         link.on_refused = self._on_confirmed
         try:
-            await loop.create_connection(lambda: link, options.host, options.port, ssl=options.tls)
-            link.write(_connect_packet(options).write())
+            tls = None if options.tls is None else options.tls.context()
+            await loop.create_connection(lambda: link, options.host, options.port, ssl=tls)
+            link.write(connect_packet(options).write())
             connack = await link.connack
             if int(connack.reason_code) in TRANSIENT:
                 raise BusUnavailable(f"the broker says {connack.reason_code.name}")
@@ -290,7 +289,7 @@ class Mqtt5Bus(ReconnectingBus):
                 packet.payload,
                 packet.retain,
                 packet.duplicate,
-                _properties(packet),
+                properties_of(packet),
                 token,
             )
         )
@@ -318,7 +317,7 @@ class Mqtt5Bus(ReconnectingBus):
             if item is None:
                 break
             try:
-                data = _publish_packet(item).write()
+                data = publish_packet(item).write()
             except ValueError as error:
                 self._outbox.confirm(item.packet_id, str(error))
                 continue
@@ -347,48 +346,3 @@ class Mqtt5Bus(ReconnectingBus):
                 await link.lost
         except TimeoutError:
             link.abort("the broker did not take the last bytes")
-
-
-def _connect_packet(options: BusOptions) -> mqtt5.ConnectPacket:
-    will = options.new_will()
-    return mqtt5.ConnectPacket(
-        options.client_id,
-        username=options.username,
-        password=None if options.password is None else options.password.encode(),
-        # Mosquitto writes no session to disk that began with clean start.
-        clean_start=False,
-        will=None if will is None else _will(will),
-        keep_alive=options.keep_alive_s,
-        session_expiry_interval=options.session_expiry_s,
-        receive_max=options.receive_max,
-    )
-
-
-def _will(will: Will) -> mqtt5.Will:
-    return mqtt5.Will(will.topic, payload=will.payload, qos=QoS.AT_LEAST_ONCE, retain=will.retain)
-
-
-def _publish_packet(item: Outgoing) -> PublishPacket:
-    properties = item.properties
-    return PublishPacket(
-        item.topic,
-        item.payload,
-        qos=QoS.AT_LEAST_ONCE,
-        retain=item.retain,
-        packet_id=item.packet_id,
-        duplicate=item.again,
-        message_expiry_interval=properties.expiry_s,
-        content_type=properties.content_type,
-        response_topic=properties.response_topic,
-        correlation_data=properties.correlation,
-    )
-
-
-def _properties(packet: PublishPacket) -> Properties:
-    found = Properties(
-        packet.content_type,
-        packet.response_topic,
-        packet.correlation_data,
-        packet.message_expiry_interval,
-    )
-    return NO_PROPERTIES if found == NO_PROPERTIES else found

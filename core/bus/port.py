@@ -91,6 +91,11 @@ class Bus(Protocol):
     @property
     def connected(self) -> bool: ...
 
+    @property
+    def trouble(self) -> str | None:
+        """Why there is no connection, for people; None while there is one."""
+        ...
+
     async def start(self) -> None:
         """Connect and subscribe; returns once the first connection stands.
 

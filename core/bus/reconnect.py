@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import ssl
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,8 @@ from core.bus.port import (
     Will,
     WillSource,
 )
+from core.bus.tls import TlsFiles, in_words
+from core.errors import SettingsError
 
 log = core.log.get(__name__)
 
@@ -58,7 +59,7 @@ class BusOptions:
     receive_max: int = 1000
     keep_alive_s: int = 30
     session_expiry_s: int = 24 * 3600
-    tls: ssl.SSLContext | None = None
+    tls: TlsFiles | None = None
     role: str = "service"
     backoff: Backoff = field(default_factory=Backoff)
 
@@ -74,10 +75,11 @@ class ReconnectingBus(ABC):
         self.options = options
         self._inbox = Inbox(self._has_room)
         self._outbox = Outbox()
-        self._metrics = BusMetrics(options.role)
+        self._metrics = BusMetrics(options.role, self)
         self._connected = False
         self._closed = False
         self._connections = 0
+        self._trouble = "not connected yet"
         self._runner: asyncio.Task[None] | None = None
         self._greeter: asyncio.Task[None] | None = None
         self._started: asyncio.Future[None] | None = None
@@ -107,11 +109,33 @@ class ReconnectingBus(ABC):
     def ack(self, message: Message) -> None:
         """See :meth:`core.bus.port.Bus.ack`."""
 
+    @property
+    @abstractmethod
+    def unacknowledged(self) -> int:
+        """Messages of the present connection that were received and not acknowledged."""
+
     # The port.
+
+    @property
+    def inbox_depth(self) -> int:
+        return len(self._inbox)
+
+    @property
+    def in_flight(self) -> int:
+        return self._outbox.in_flight
+
+    @property
+    def unsent(self) -> int:
+        return self._outbox.unsent
 
     @property
     def connected(self) -> bool:
         return self._connected
+
+    @property
+    def trouble(self) -> str | None:
+        """See :attr:`core.bus.port.Bus.trouble`."""
+        return None if self._connected else self._trouble
 
     async def start(self) -> None:
         """See :meth:`core.bus.port.Bus.start`."""
@@ -142,7 +166,8 @@ class ReconnectingBus(ABC):
         """See :meth:`core.bus.port.Bus.publish`; BusUnavailable: it may or may not have arrived."""
         if self._closed:
             raise BusUnavailable("the bus is closed")
-        done = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        began, done = loop.time(), loop.create_future()
         item = Outgoing(topic, payload, retain, properties, done)
         self._outbox.add(item)
         self._pump()
@@ -151,16 +176,19 @@ class ReconnectingBus(ABC):
                 await item.done
         except TimeoutError:
             self._metrics.failed("timeout")
+            self._outbox.give_up(item)
+            self._pump()
             raise BusUnavailable(f"no confirmation of {topic} within {timeout_s:g} s") from None
         except PublishFailed as refused:
             self._metrics.failed(refused.reason)
             raise
         except BusUnavailable:
-            self._metrics.failed("closed")
+            self._metrics.failed("closed" if self._closed else "line")
             raise
         finally:
             self._outbox.give_up(item)
         self._metrics.published.inc()
+        self._metrics.publish_seconds.observe(loop.time() - began)
 
     async def close(self, *, drop: bool = False) -> None:
         """See :meth:`core.bus.port.Bus.close`; a second call does nothing.
@@ -204,9 +232,13 @@ class ReconnectingBus(ABC):
                 return
             attempt = 0 if loop.time() - since > SETTLED_S else attempt + 1
             delay_s = self.options.backoff.delay_s(attempt)
-            log.info(
+            # A broker that stays away is news once.
+            say = log.info if reason == self._trouble else log.warning
+            self._trouble = reason
+            say(
                 "bus_reconnecting",
                 client_id=self.options.client_id,
+                broker=f"{self.options.host}:{self.options.port}",
                 reason=reason,
                 delay_s=round(delay_s, 3),
             )
@@ -222,8 +254,9 @@ class ReconnectingBus(ABC):
                 self._started.set_exception(refused)
                 return None
             return str(refused)
-        except (OSError, TimeoutError, BusUnavailable) as error:
-            return str(error) or type(error).__name__
+        except (OSError, TimeoutError, BusUnavailable, SettingsError) as error:
+            # SettingsError: a certificate that is being replaced; it was good when we started.
+            return in_words(error)
         self._stands()
         # Shielded: the adapter still waits for it when close() cancels this task.
         reason = await asyncio.shield(lost)
@@ -232,6 +265,7 @@ class ReconnectingBus(ABC):
 
     def _stands(self) -> None:
         self._connected = True
+        self._trouble = "the connection was lost"
         self._metrics.connected.inc()
         if self._connections:
             self._metrics.reconnects.inc()

@@ -21,8 +21,10 @@ class BusHolder:
 
     async def check(self) -> None:
         """BusUnavailable where it is not connected."""
-        if self.bus is None or not self.bus.connected:
+        if self.bus is None:
             raise BusUnavailable("no connection to the broker")
+        if not self.bus.connected:
+            raise BusUnavailable(f"no connection to the broker: {self.bus.trouble}")
 
 
 async def start_bus(make: Callable[[], Bus], stop: asyncio.Event, holder: BusHolder) -> Bus | None:

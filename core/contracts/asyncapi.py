@@ -91,9 +91,12 @@ def schemas() -> dict[str, Any]:
     _, made = msgspec.json.schema_components(
         [kind.message for kind in KINDS.values()], ref_template="#/components/schemas/{name}"
     )
-    # What the types leave to other checks: a VIN's letters, and that LIMITED is never on the wire.
+    # What the types leave to other checks: a VIN's letters, that LIMITED is never on the wire, what
+    # a digest looks like, and what a sender owes though a reader does without.
     made["Command"]["properties"]["vin"]["pattern"] = _VIN
     made["Presence"]["enum"] = [bus.Presence.OFFLINE.value, bus.Presence.ONLINE.value]
+    made["ReportedConfig"]["properties"]["digest"]["pattern"] = "^[0-9a-f]{64}$"
+    made["VehicleStatus"]["required"] += ["error_codes", "active_services"]
     made["CommandHeader"] = {
         "title": "CommandHeader",
         "description": "The protected header of the JWS of cmd.",

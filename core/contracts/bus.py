@@ -10,11 +10,13 @@ from uuid import UUID
 
 import msgspec
 
+from core.contracts.numbers import canonical_number
 from core.contracts.topics import MAX_PAYLOAD_BYTES
 from core.errors import DomainError
 
 MAX_AHEAD = timedelta(hours=24)  # a time further in the future is unusable (BUS, last section)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LAST_MOMENT = datetime.max.replace(tzinfo=UTC)
 # JSON's interoperable integers (RFC 8259, section 6); no counter of ours comes near.
 MAX_INTEGER = 2**53 - 1
 
@@ -156,7 +158,17 @@ class ActiveService(msgspec.Struct, frozen=True):
     state: ServiceState
 
 
+def _no_codes() -> list[str]:
+    return []
+
+
+def _no_services() -> list[ActiveService]:
+    return []
+
+
 class VehicleStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a vehicle is. The two lists are always written, and read as empty where they miss."""
+
     at: Moment
     operational: Operational
     firmware: str
@@ -166,10 +178,11 @@ class VehicleStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     odometer_km: float | None = None
     soc_pct: Percent | None = None
     fuel_pct: Percent | None = None
-    error_codes: list[str] = []
+    # By functions of our own, for what is made by `list` counts as a default and is left out.
+    error_codes: list[str] = msgspec.field(default_factory=_no_codes)
     latency_ms: float | None = None
     packet_loss_pct: Percent | None = None
-    active_services: list[ActiveService] = []
+    active_services: list[ActiveService] = msgspec.field(default_factory=_no_services)
 
 
 class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -202,7 +215,7 @@ class Stored(msgspec.Struct, frozen=True, omit_defaults=True):
 
     boot: Counter
     n: Counter
-    missing: list[int] = []
+    missing: list[Counter] = []
 
 
 class VehicleEvent(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -218,6 +231,10 @@ class PresenceMessage(msgspec.Struct, frozen=True):
     at: Moment
     session: str
     boot: Counter
+
+    def __post_init__(self) -> None:
+        if self.state is Presence.LIMITED:
+            raise ValueError("LIMITED is the platform's word; a vehicle is ONLINE or OFFLINE")
 
 
 class Unusable(DomainError):
@@ -237,6 +254,8 @@ def decode(kind: type[T], payload: bytes) -> T:
     if decoder is None:
         decoder = _decoders[kind] = msgspec.json.Decoder(kind)
     try:
+        # msgspec looks at no byte of a member it does not know; JSON is UTF-8 as a whole.
+        payload.decode()
         message = decoder.decode(payload)
     except msgspec.ValidationError as error:
         raise Unusable("MALFORMED", str(error)) from None
@@ -244,6 +263,7 @@ def decode(kind: type[T], payload: bytes) -> T:
         raise Unusable("NOT_JSON", str(error)) from None
     except RecursionError:
         raise Unusable("MALFORMED", "nested too deeply") from None
+    _check_inner_times(message)
     # NUL is legal in JSON and impossible in PostgreSQL's text and jsonb.
     if b"\\u0000" in payload and _has_nul(msgspec.to_builtins(message)):
         raise Unusable("MALFORMED", "a text holds the character NUL")
@@ -281,36 +301,46 @@ def check_time(at: datetime, now: datetime) -> None:
     A time before 1970 is MALFORMED: no clock shows it, and neither the sample's time nor every
     language's calendar has it.
     """
-    if at < EPOCH:
-        raise Unusable("MALFORMED", f"{at.isoformat()} is before 1970")
+    _check_past_1970(at)
     if at - now > MAX_AHEAD:
         raise Unusable("FROM_THE_FUTURE", f"{at.isoformat()} is more than 24 h ahead")
+
+
+def _check_inner_times(message: msgspec.Struct) -> None:
+    """Of the times a message has beside ``at``, only that UTC can write them."""
+    if isinstance(message, VehicleStatus):
+        for service in message.active_services:
+            _check_past_1970(service.since)
+            if service.since > LAST_MOMENT:
+                raise Unusable("MALFORMED", f"{service.since.isoformat()} is past the year 9999")
+
+
+def _check_past_1970(at: datetime) -> None:
+    if at < EPOCH:
+        raise Unusable("MALFORMED", f"{at.isoformat()} is before 1970")
 
 
 def digest_of(values: Iterable[ParameterSetting]) -> str:
     """SHA-256 over the sorted lines ``module.parameter=value`` (value as JSON), joined by LF.
 
-    A whole number is written without a fraction: 4.0 and 4 are one value and have one digest.
+    A number is written as RFC 8785 has it: 4.0 and 4 are one value and have one digest.
     """
     return _digest(values, _canonical)
 
 
 def fits_digest(config: ReportedConfig) -> bool:
     """Whether a report's digest is that of its values, numbers written as there or canonically."""
-    return config.digest in (digest_of(config.values), _digest(config.values, lambda value: value))
+    return config.digest in (digest_of(config.values), _digest(config.values, _as_json))
 
 
-def _digest(
-    values: Iterable[ParameterSetting], write: Callable[[ParameterValue], ParameterValue]
-) -> str:
-    lines = sorted(
-        f"{item.module}.{item.parameter}={json.dumps(write(item.value), ensure_ascii=False)}"
-        for item in values
-    )
+def _digest(values: Iterable[ParameterSetting], write: Callable[[ParameterValue], str]) -> str:
+    lines = sorted(f"{item.module}.{item.parameter}={write(item.value)}" for item in values)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _canonical(value: ParameterValue) -> ParameterValue:
-    if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_INTEGER:
-        return int(value)
-    return value
+def _canonical(value: ParameterValue) -> str:
+    return canonical_number(value) if isinstance(value, float) else _as_json(value)
+
+
+def _as_json(value: ParameterValue) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -4,7 +4,6 @@ Times are RFC 3339 with milliseconds, UTC. Members of a foreign answer that are 
 ignored; those with a default may be missing in it.
 """
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -24,8 +23,6 @@ SIGNATURE_HEADER = "X-Signature"
 MESSAGE_ID_HEADER = "X-Webhook-Id"
 TIMESTAMP_HEADER = "X-Webhook-Timestamp"
 REQUEST_ID_HEADER = "X-Request-ID"
-# The customer's authorisation of a command, passed through as it came.
-CUSTOMER_TOKEN_HEADER = "X-Customer-Authorization"  # noqa: S105 - a header's name
 
 Moment = Annotated[AwareDatetime, PlainSerializer(rfc3339, return_type=str, when_used="json")]
 Value = bool | int | float | str
@@ -208,14 +205,3 @@ class TokenAnswer(BaseModel):
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a type, no secret
     expires_in: int
     scope: str = ""
-
-
-class RateLimited(IotBody):
-    code: Literal["RATE_LIMITED"] = "RATE_LIMITED"
-    message: str
-    retry_after_seconds: int
-
-
-def expiry_of(duration: Duration) -> datetime | None:
-    """When the vehicle is to switch the values off by itself; null = it is told."""
-    return duration.expiry_date if duration.type is DurationType.TEMPORARY else None

@@ -14,7 +14,10 @@ ALG = "EdDSA"
 
 
 class _OnlyEdDsa(jws.JWSRegistry):
-    """Allows the one algorithm of BUS.md, whose newer name (RFC 9864) joserfc would rather see."""
+    """Allows the one algorithm of BUS.md, whose newer name (RFC 9864) joserfc would rather see.
+
+    A header member that is not known is ignored (RFC 7515, 4), so that one can be added some day.
+    """
 
     def get_alg(self, name: str):
         if name != ALG:
@@ -22,7 +25,7 @@ class _OnlyEdDsa(jws.JWSRegistry):
         return self.algorithms[name]
 
 
-_REGISTRY = _OnlyEdDsa()
+_REGISTRY = _OnlyEdDsa(strict_check_header=False)
 
 
 class BadSignature(Unusable):
@@ -44,13 +47,22 @@ def sign(command: Command, key: OKPKey) -> bytes:
     return jws.serialize_compact(header, encode(command), key, registry=_REGISTRY).encode()
 
 
+def _check_header(header: Mapping[str, object]) -> None:
+    if header.get("typ") != TYP:
+        raise BadSignature(f"typ is {header.get('typ')!r}, not {TYP}")
+    if not isinstance(header.get("kid"), str):
+        # Without one joserfc would try a key of its choice.
+        raise BadSignature("no kid")
+    if "crit" in header:
+        raise BadSignature("crit: the contract knows no extension of JWS")
+
+
 def verify(payload: bytes, keys: KeySet) -> Command:
     """The command inside; BadSignature or Unusable (MALFORMED, NOT_JSON) where there is none."""
     try:
         token = jws.extract_compact(payload)
         header: Mapping[str, object] = token.headers()
-        if header.get("typ") != TYP:
-            raise BadSignature(f"typ is {header.get('typ')!r}, not {TYP}")
+        _check_header(header)
         verified = jws.deserialize_compact(payload, keys, registry=_REGISTRY)
     except (JoseError, ValueError, KeyError) as error:
         raise BadSignature(str(error)) from None

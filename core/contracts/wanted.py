@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from core.contracts.bus import Moment, ParameterSetting, ParameterValue
+from core.contracts.values import same_value
 
 Key = tuple[str, str]
 
@@ -41,11 +42,6 @@ class Difference(msgspec.Struct, frozen=True, omit_defaults=True):
 def parse_wanted(rows: Any) -> list[WantedValue]:
     """A jsonb column as wanted values."""
     return msgspec.convert(rows or [], list[WantedValue])
-
-
-def same_value(left: ParameterValue, right: ParameterValue) -> bool:
-    """Equal as JSON values: true is not 1, but 4 is 4.0."""
-    return isinstance(left, bool) == isinstance(right, bool) and left == right
 
 
 def in_force(item: WantedValue, now: datetime) -> ParameterValue:

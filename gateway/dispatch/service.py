@@ -18,11 +18,12 @@ from core.contracts.bus import (
     ReportedConfig,
     Result,
 )
+from core.contracts.commands import COMMAND, CommandEvent, content_of
 from core.contracts.states import CommandState
+from core.contracts.values import shows
 from core.db import Connection, load_queries
 from core.errors import Conflict, NotFound, TooMany
 from core.ids import new_id
-from gateway.dispatch.lifecycle import COMMAND, CommandEvent
 
 QUERIES = load_queries("gateway.dispatch")
 TIMEOUT = "TIMEOUT"
@@ -93,7 +94,7 @@ async def enqueue(
             "kind": draft.kind.value,
             "source": source,
             "service": draft.service,
-            "content": Jsonb(_content(draft)),
+            "content": Jsonb(content_of(draft)),
             "now": draft.issued_at,
             "quota": quota,
         },
@@ -130,7 +131,7 @@ async def take_answer(conn: Connection, vin: str, answer: Answer, now: datetime)
         await conn.execute(QUERIES["note_answer"], row)
         if answer.result is Result.REJECTED:
             code = "FIRMWARE_ERROR" if answer.reason is None else answer.reason.value
-            return await _end(conn, [command.command_id], CommandEvent.REFUSED, now, code)
+            return await _end(conn, [command.command_id], CommandEvent.FAILED, now, code)
         answered = answer.result in (Result.REPORT, Result.APPLIED)
         if answered and command.kind != CommandKind.CONFIGURE.value:
             return await _end(conn, [command.command_id], CommandEvent.PROVEN, now)
@@ -147,7 +148,7 @@ async def take_report(
         for command in commands
         if command.kind == CommandKind.CONFIGURE.value
         and report.seq >= command.seq
-        and shows(report.values, msgspec.convert(command.wanted, list[ParameterSetting]))
+        and shows(msgspec.convert(command.wanted, list[ParameterSetting]), report.values)
     ]
     return await _end(conn, proven, CommandEvent.PROVEN, now) if proven else []
 
@@ -158,7 +159,7 @@ async def end_overdue(conn: Connection, now: datetime, batch: int) -> list[Ended
     if not rows:
         return []
     ids = [row.command_id for row in rows]
-    return await _end(conn, ids, CommandEvent.TIME_OVER, now, TIMEOUT)
+    return await _end(conn, ids, CommandEvent.FAILED, now, TIMEOUT)
 
 
 async def ask_unanswered(conn: Connection, now: datetime, lead_s: float, batch: int) -> int:
@@ -186,18 +187,6 @@ async def ask_unanswered(conn: Connection, now: datetime, lead_s: float, batch: 
     return len(rows)
 
 
-def shows(reported: Sequence[ParameterSetting], wanted: Sequence[ParameterSetting]) -> bool:
-    """Whether every wanted value is reported; as JSON values: true is not 1, but 4 is 4.0."""
-    values = {(item.module, item.parameter): item.value for item in reported}
-    for item in wanted:
-        value = values.get((item.module, item.parameter))
-        if value is None or isinstance(value, bool) != isinstance(item.value, bool):
-            return False
-        if value != item.value:
-            return False
-    return bool(wanted)
-
-
 async def _end(
     conn: Connection,
     ids: Sequence[UUID],
@@ -217,8 +206,3 @@ async def _end(
             "sources": [source.value for source in COMMAND.sources(event)],
         },
     )
-
-
-def _content(command: Command) -> dict[str, Any]:
-    body: dict[str, Any] = msgspec.to_builtins(command)
-    return {key: value for key, value in body.items() if key not in ("seq", "vin", "command_id")}

@@ -8,6 +8,7 @@ from typing import Any
 from core.contracts.bus import ParameterSetting, ParameterValue
 from core.contracts.iot_api import Configuration, ConfigureRequest, DurationType
 from core.contracts.states import ActivationState
+from core.contracts.values import same_value
 from core.errors import Conflict, Invalid
 
 # A customer has it, or is to get it: delivery is under way or may still be proved (DOMAIN 6).
@@ -70,7 +71,7 @@ def resolve(
     for name, value in named.items():
         if name not in allowed:
             raise Invalid("INCOMPATIBLE", f"the vehicle's firmware does not know {name}")
-        if not any(_same(value, possible) for possible in allowed[name]):
+        if not any(same_value(value, possible) for possible in allowed[name]):
             raise Invalid("INVALID_VALUE", f"{name} does not take {value!r}")
     return Values(
         [_setting(known[name], value) for name, value in named.items()],
@@ -117,7 +118,3 @@ def _named(configuration: Configuration) -> dict[str, ParameterValue]:
 
 def _setting(item: Mapping[str, Any], value: ParameterValue) -> ParameterSetting:
     return ParameterSetting(item["module"], item["parameter"], value)
-
-
-def _same(left: Any, right: Any) -> bool:
-    return isinstance(left, bool) == isinstance(right, bool) and left == right

@@ -1,9 +1,11 @@
-"""Who is enrolled, with which credential; the broker's password file follows."""
+"""Who is enrolled, with which credential; the broker's password file and revocation list follow."""
 
+from gateway.registry.model import Certificate, Enrolment, Event, Filters, Vehicle
 from gateway.registry.service import (
-    Enrolment,
-    Vehicle,
+    certificates,
+    certify,
     enroll,
+    events,
     list_vehicles,
     revoke,
     rotate_secret,
@@ -11,9 +13,15 @@ from gateway.registry.service import (
 )
 
 __all__ = [
+    "Certificate",
     "Enrolment",
+    "Event",
+    "Filters",
     "Vehicle",
+    "certificates",
+    "certify",
     "enroll",
+    "events",
     "list_vehicles",
     "revoke",
     "rotate_secret",

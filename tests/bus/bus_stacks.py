@@ -34,6 +34,7 @@ NOT_PROMISED: dict[str, dict[str, str]] = {
         "restart": "amqtt keeps everything in memory",
     },
     "memory": {
+        "line": "there is no line that could lose a part",
         "liveness": "there is no line that could go silent",
     },
 }
@@ -52,6 +53,9 @@ class Proxy:
         self._target = port
         self._writers: set[asyncio.StreamWriter] = set()
         self._stalled: set[asyncio.StreamWriter] = set()
+        self.muted = False
+        # The line breaks whenever the client says this.
+        self.poison: bytes | None = None
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
@@ -67,6 +71,7 @@ class Proxy:
 
     def cut(self) -> None:
         """Every connection ends without a word."""
+        self.muted = False
         for writer in self._writers:
             writer.transport.abort()
 
@@ -94,15 +99,23 @@ class Proxy:
         self._writers |= ends
         pumps = [
             asyncio.create_task(self._copy(reader, to_writer)),
-            asyncio.create_task(self._copy(to_reader, writer)),
+            asyncio.create_task(self._copy(to_reader, writer, from_broker=True)),
         ]
         await asyncio.wait(pumps)
         self._writers -= ends
 
-    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _copy(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        from_broker: bool = False,
+    ) -> None:
         try:
             while data := await reader.read(65536):
-                if writer not in self._stalled:
+                if self.poison is not None and self.poison in data:
+                    self.cut()
+                if writer not in self._stalled and not (from_broker and self.muted):
                     writer.write(data)
                 await writer.drain()
         except OSError:
@@ -205,6 +218,17 @@ class Stack:
             self.memory.stop()
         else:
             await asyncio.to_thread(self.broker.stop)
+
+    async def kill_broker(self) -> None:
+        """As a crash: what it had not saved is gone."""
+        if self.broker is None:
+            self.memory.kill()
+        else:
+            await asyncio.to_thread(self.broker.kill)
+
+    def mute(self, client_id: str) -> None:
+        """What the broker says to one client is lost, until its line is cut."""
+        self.proxies[client_id].muted = True
 
     async def start_broker(self) -> None:
         if self.broker is None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import secrets
 from pathlib import Path
 
@@ -172,14 +173,25 @@ async def test_a_message_too_large_is_refused_with_its_reason(
         consumer = await opened(
             mosquitto_broker, exits, "svc-telemetry", client("telemetry"), topic
         )
-        vehicle = await opened(mosquitto_broker, exits, vin, vin)
-        with pytest.raises(PublishFailed) as refused:
-            await vehicle.publish(topic, b"x" * 300_000)
-        assert refused.value.reason == "PACKET_TOO_LARGE"
+        connections = itertools.count()
+
+        async def count() -> None:
+            next(connections)
+
+        vehicle = open_bus(
+            mosquitto_broker.settings(vin), client_id=vin, on_connect=count, role="test"
+        )
+        exits.push_async_callback(vehicle.close)
+        await vehicle.start()
+        for _ in range(20):
+            with pytest.raises(PublishFailed) as refused:
+                await vehicle.publish(topic, b"x" * 300_000)
+            assert refused.value.reason == "PACKET_TOO_LARGE"
         # A little too large goes through, so it can be quarantined; the connection still stands.
         await vehicle.publish(topic, b"y" * 262_145)
         (message,) = await take(consumer)
         assert len(message.payload) == 262_145
+        assert next(connections) == 1
 
 
 async def test_only_the_monitor_reads_the_brokers_own_topics(

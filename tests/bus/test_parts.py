@@ -151,3 +151,76 @@ async def test_metrics_count_by_role() -> None:
     assert value("caas_bus_acked_total") == 1
     assert value("caas_bus_stale_acks_total") == 1
     assert value("caas_bus_publish_failures_total", reason="NO") == 1
+
+
+async def test_depths_and_latency_are_measured_by_role() -> None:
+    def value(name: str) -> float:
+        return REGISTRY.get_sample_value(name, {"role": "deep"}) or 0.0
+
+    def depths() -> dict[str, float]:
+        names = ("inbox_depth", "unacknowledged", "in_flight", "unsent")
+        return {name: value(f"caas_bus_{name}") for name in names}
+
+    broker = MemoryBroker()
+    bus = MemoryBus(broker, "deep", subscriptions=[Subscription("t")], role="deep")
+    await bus.start()
+    for _ in range(3):
+        await bus.publish("t", b"")
+    assert depths() == {"inbox_depth": 3, "unacknowledged": 3, "in_flight": 0, "unsent": 0}
+    (message,) = await take(bus)
+    assert depths()["inbox_depth"] == 2
+    bus.ack(message)
+    assert depths()["unacknowledged"] == 2
+    under_way = asyncio.create_task(bus.publish("t", b""))
+    await asyncio.sleep(0)
+    assert depths()["in_flight"] == 1
+    await under_way
+    broker.stop()
+    await asyncio.sleep(0)
+    waiting = [asyncio.create_task(bus.publish("t", b"")) for _ in range(2)]
+    while not depths()["unsent"]:
+        await asyncio.sleep(0)
+    assert (depths()["in_flight"], depths()["unsent"]) == (0, 2)
+    await bus.close()
+    await asyncio.wait(waiting)
+    assert [type(task.exception()) for task in waiting] == [BusUnavailable] * 2
+    assert depths() == dict.fromkeys(depths(), 0)
+    assert value("caas_bus_publish_seconds_count") == 4
+
+
+async def test_what_goes_alone_holds_up_the_others_no_longer_than_its_caller_waits() -> None:
+    outbox, first, second = Outbox(), outgoing("a"), outgoing("b")
+    outbox.add(first)
+    for _ in range(2):
+        assert len(sent(outbox)) == 1
+        outbox.requeue(duplicate=True)
+    outbox.add(second)
+    assert sent(outbox) == [("a", 1, True)]
+    first.done.cancel()
+    outbox.give_up(first)
+    assert sent(outbox) == [("b", 2, False)]
+
+
+async def test_a_reason_the_codec_does_not_know_is_read() -> None:
+    """0x95 in a PUBACK, and one that nobody has defined; the bytes after them are read as well."""
+    reasons = iter((0x95, 0xEE, 0x00))
+
+    async def broker(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1024)
+        writer.write(bytes([0x20, 3, 0, 0, 0]))
+        while data := await reader.read(1024):
+            if data[0] & 0xF0 == 0x30:
+                head = 4 + data[3]
+                writer.write(bytes([0x40, 3, *data[head : head + 2], next(reasons)]))
+        writer.close()
+
+    server = await asyncio.start_server(broker, "127.0.0.1", 0)
+    settings = load(BusSettings, port=server.sockets[0].getsockname()[1])
+    bus = open_bus(settings, client_id="one", role="test")
+    await bus.start()
+    for reason in ("PACKET_TOO_LARGE", "reason 0xee"):
+        with pytest.raises(PublishFailed, match=reason):
+            await bus.publish("t", b"x")
+    await bus.publish("t", b"x")
+    await bus.close()
+    server.close()

@@ -1,194 +1,304 @@
-"""The bus over TLS, on real Mosquitto: whom a client believes, and how it shows who it is."""
+"""TLS of both adapters on a real Mosquitto: who is trusted, who is not, and what is said then."""
 
 import asyncio
 import contextlib
-import re
+import os
+import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
+import pytest_asyncio
+from cryptography.hazmat.primitives import serialization
+from structlog.testing import capture_logs
 
-from caas.brokers.mosquitto import find_mosquitto, override, render_config
-from caas.supervisor.processes import wait_until
-from core.bus import BusUnavailable, PublishFailed, Subscription, open_bus
+from caas.brokers.mosquitto import acl_text, find_mosquitto
+from core.bus import Bus, BusUnavailable, PublishFailed, Subscription, open_bus
+from core.bus.start import BusHolder
 from core.errors import SettingsError
 from core.settings import BusSettings, load
-from tests.broker_fixtures import free_port
-from tests.bus.certificates import DAY, Authority, Pair
+from tests.broker_fixtures import PREFIX, free_port, wait_until
+from tests.bus.bus_stacks import DEADLINE_S, client, take_and_ack, until
+from tests.bus.pki import Authority, Pair
 
 VIN = "VF1AURXRA00000017"
-OTHER_VIN = "VF1AURXRA00000025"
-PREFIX = "caas/v1/vehicles"
-DEADLINE_S = 20.0
+LIMIT_LOSS = timedelta(days=-1)
 
 
-@contextmanager
-def broker(folder: Path, ca: Authority, server: Pair, port: int | None = None) -> Generator[int]:
-    """The production configuration with its listener made one for certificates."""
-    program = find_mosquitto()
-    assert program is not None
-    port = port or free_port()
-    config = render_config(folder, host="127.0.0.1", port=port, passwords=folder / "passwords")
-    tls = {
-        "user": "root",
-        "cafile": str(ca.file),
-        "certfile": str(server.cert),
-        "keyfile": str(server.key),
-        "require_certificate": "true",
-        "use_identity_as_username": "true",
-    }
-    config.write_text(override(config.read_text(encoding="utf-8"), tls), encoding="utf-8")
-    log = folder / "broker.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen([str(program), "-c", str(config)], stderr=output)
-    try:
-        assert wait_until(lambda: _listens(port), DEADLINE_S), log.read_text(encoding="utf-8")
-        yield port
-    finally:
-        process.terminate()
-        process.wait(DEADLINE_S)
+class TlsBroker:
+    """Mosquitto with one TLS listener: a client certificate is needed, its name is the user."""
 
+    def __init__(self, folder: Path, ca: Path, server: Pair) -> None:
+        self.port = free_port()
+        self.folder = folder
+        self._config = folder / "mosquitto.conf"
+        self._process: subprocess.Popen[bytes] | None = None
+        # Production's rules, and room for what the other tests say.
+        rules = acl_text(PREFIX) + "\npattern readwrite t/%u/#\n"
+        (folder / "acl").write_text(rules, encoding="utf-8")
+        self._config.write_text(
+            f"listener {self.port} 127.0.0.1\n"
+            f"cafile {ca}\ncertfile {folder}/server.crt\nkeyfile {folder}/server.key\n"
+            "require_certificate true\nuse_identity_as_username true\n"
+            f"allow_anonymous false\nacl_file {folder}/acl\nuser root\nlog_dest stderr\n"
+            f"persistence true\npersistence_location {folder}/\n",
+            encoding="utf-8",
+        )
+        self.present(server)
 
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    def present(self, server: Pair) -> None:
+        """Use this certificate from the next start on."""
+        (self.folder / "server.crt").write_bytes(server.cert.read_bytes())
+        (self.folder / "server.key").write_bytes(server.key.read_bytes())
+
+    def start(self) -> None:
+        program = find_mosquitto()
+        assert program is not None
+        self._process = subprocess.Popen(
+            [program, "-c", self._config], stderr=subprocess.DEVNULL, env=os.environ
+        )
+        wait_until(self._answers, "Mosquitto answers")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait(DEADLINE_S)
+            self._process = None
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, "Mosquitto ended by itself"
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
+        except OSError:
+            return False
+        return True
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("ca"))
+def ca(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("ca"), "the fleet's authority")
 
 
-@pytest.fixture(params=["5", "3.1.1"])
-def protocol(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("stranger"), "somebody else's authority")
 
 
-def settings(port: int, ca: Path, own: Pair | None, protocol: str) -> BusSettings:
-    files: dict[str, Any] = {} if own is None else {"cert_file": own.cert, "key_file": own.key}
-    return load(
-        BusSettings,
-        host="127.0.0.1",
-        port=port,
-        protocol=protocol,
-        tls=True,
-        ca_file=ca,
-        **files,
-    )
+@pytest.fixture
+def broker(ca: Authority, tmp_path: Path) -> Iterator[TlsBroker]:
+    made = TlsBroker(tmp_path, ca.cert, ca.server())
+    made.start()
+    yield made
+    made.stop()
 
 
-async def test_a_certificate_is_all_a_vehicle_needs(
-    authority: Authority, tmp_path: Path, protocol: str
-) -> None:
-    """No entry in the password file, no rule of its own: the common name is the user."""
-    server = authority.issue("broker", hosts=["127.0.0.1"])
-    with broker(tmp_path, authority, server) as port:
-        service = open_bus(
-            settings(port, authority.file, authority.issue("svc-telemetry"), protocol),
-            client_id="a-service",
-            subscriptions=[Subscription(f"{PREFIX}/+/status")],
+Open = Callable[..., Bus]
+
+
+@pytest_asyncio.fixture(params=["5", "3.1.1"])
+async def opens(
+    request: pytest.FixtureRequest, broker: TlsBroker, ca: Authority
+) -> AsyncIterator[Open]:
+    """Makes buses of one protocol on the broker; closes them."""
+    buses: list[Bus] = []
+
+    def make(identity: Pair | None, *filters: str, trust: Path = ca.cert, **options: Any) -> Bus:
+        settings = load(
+            BusSettings,
+            host="127.0.0.1",
+            port=broker.port,
+            protocol=request.param,
+            tls=True,
+            ca_file=trust,
         )
-        vehicle = open_bus(
-            settings(port, authority.file, authority.issue(VIN), protocol), client_id=VIN
+        bus = open_bus(
+            settings,
+            client_id=options.pop("client_id", client("tls")),
+            subscriptions=[Subscription(one) for one in filters],
+            cert_file=identity and identity.cert,
+            key_file=identity and identity.key,
+            role="test",
+            **options,
         )
-        await asyncio.wait_for(service.start(), DEADLINE_S)
-        await asyncio.wait_for(vehicle.start(), DEADLINE_S)
-        with contextlib.suppress(PublishFailed):  # 3.1.1 is not told
-            await vehicle.publish(f"{PREFIX}/{OTHER_VIN}/status", b"another's")
-        await vehicle.publish(f"{PREFIX}/{VIN}/status", b"its own")
-        first = await asyncio.wait_for(anext(aiter(service.messages())), DEADLINE_S)
-        assert (first.topic, first.payload) == (f"{PREFIX}/{VIN}/status", b"its own")
-        await vehicle.close()
-        await service.close()
+        buses.append(bus)
+        return bus
+
+    yield make
+    for bus in buses:
+        await bus.close()
 
 
-async def test_it_comes_back_over_tls(authority: Authority, tmp_path: Path, protocol: str) -> None:
-    server = authority.issue("broker", hosts=["127.0.0.1"])
-    own = authority.issue(VIN)
-    port = free_port()
-    with broker(tmp_path, authority, server, port):
-        vehicle = open_bus(settings(port, authority.file, own, protocol), client_id=VIN)
-        await asyncio.wait_for(vehicle.start(), DEADLINE_S)
-    with broker(tmp_path, authority, server, port):
-        await vehicle.publish(f"{PREFIX}/{VIN}/status", b"{}", timeout_s=DEADLINE_S)
-        await vehicle.close()
+async def started(bus: Bus) -> Bus:
+    async with asyncio.timeout(DEADLINE_S):
+        await bus.start()
+    return bus
 
 
-# paho leaves the socket of a failed handshake to the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize(
-    ("flaw", "said"),
-    [
-        ("stranger", "unable to get local issuer certificate|self.signed certificate"),
-        ("other host", "IP address mismatch|certificate is not valid for"),
-        ("expired", "certificate has expired"),
-    ],
-)
-async def test_a_broker_that_is_not_ours_is_not_believed(
-    authority: Authority, tmp_path: Path, protocol: str, flaw: str, said: str
-) -> None:
-    signer = Authority(tmp_path / "stranger") if flaw == "stranger" else authority
-    server = signer.issue(
-        "broker",
-        hosts=["broker.example" if flaw == "other host" else "127.0.0.1"],
-        age=20 * DAY if flaw == "expired" else DAY,
-    )
-    with broker(tmp_path, authority, server) as port, structlog.testing.capture_logs() as logs:
-        vehicle = open_bus(
-            settings(port, authority.file, authority.issue(VIN), protocol), client_id=VIN
-        )
-        starting = asyncio.create_task(vehicle.start())
-        await eventually(
-            lambda: any(re.search(said, str(line)) for line in logs), f"{said}: {logs}"
-        )
-        assert not vehicle.connected
-        await vehicle.close()
-        with contextlib.suppress(BusUnavailable, asyncio.CancelledError):
-            starting.cancel()
-            await starting
-
-
-@pytest.mark.parametrize("flaw", ["none", "stranger", "expired"])
-async def test_a_vehicle_without_a_good_certificate_stays_outside(
-    authority: Authority, tmp_path: Path, protocol: str, flaw: str
-) -> None:
-    server = authority.issue("broker", hosts=["127.0.0.1"])
-    own = {
-        "none": lambda: None,
-        "stranger": lambda: Authority(tmp_path / "stranger").issue(VIN),
-        "expired": lambda: authority.issue(VIN, age=20 * DAY),
-    }[flaw]()
-    with broker(tmp_path, authority, server) as port, structlog.testing.capture_logs() as logs:
-        vehicle = open_bus(settings(port, authority.file, own, protocol), client_id=VIN)
-        starting = asyncio.create_task(vehicle.start())
-        await eventually(lambda: any("reason" in line for line in logs), "it is refused")
-        assert not vehicle.connected
+async def trouble_of(bus: Bus) -> str:
+    """What the bus says about why it cannot connect: in its log and to the health page alike."""
+    holder = BusHolder()
+    holder.bus = bus
+    with capture_logs() as logs:
+        starting = asyncio.create_task(bus.start())
+        await until(lambda: bool(logs), "a line in the log")
         assert not starting.done()
-        await vehicle.close()
-        with contextlib.suppress(BusUnavailable, asyncio.CancelledError):
-            starting.cancel()
-            await starting
+        starting.cancel()
+        await asyncio.wait({starting})
+    with pytest.raises(BusUnavailable) as health:
+        await holder.check()
+    assert logs[0]["log_level"] == "warning"
+    assert logs[0]["reason"] in str(health.value)
+    return logs[0]["reason"]
 
 
-def test_files_that_cannot_be_used_are_one_clear_line(authority: Authority, tmp_path: Path) -> None:
-    nothing = tmp_path / "nothing.pem"
-    with pytest.raises(SettingsError, match="CAAS_MQTT_CA_FILE"):
-        open_bus(settings(1, nothing, None, "5"), client_id=VIN)
-    with pytest.raises(SettingsError, match="CAAS_MQTT_CERT_FILE"):
-        open_bus(settings(1, authority.file, Pair(nothing, nothing), "5"), client_id=VIN)
-    plain = load(BusSettings, cert_file=nothing)
-    with pytest.raises(SettingsError, match="CAAS_MQTT_TLS"):
-        open_bus(plain, client_id=VIN)
+async def test_the_certificate_is_the_identity(opens: Open, ca: Authority) -> None:
+    bus = await started(opens(ca.client(VIN), f"t/{VIN}/#", f"t/{VIN[::-1]}/#"))
+    await bus.publish(f"t/{VIN}/status", b"own")
+    assert await take_and_ack(bus) == [b"own"]
 
 
-async def eventually(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"timed out: {what}"
-        await asyncio.sleep(0.02)
+async def test_a_vehicle_needs_nothing_but_its_certificate(opens: Open, ca: Authority) -> None:
+    """The rules of production are patterns: nothing of this vehicle is known to the broker."""
+    other = "VF1AURXRA00000025"
+    service = await started(
+        opens(ca.client("svc-gateway"), f"{PREFIX}/{VIN}/status", f"{PREFIX}/{other}/status")
+    )
+    vehicle = await started(opens(ca.client(VIN), f"{PREFIX}/{VIN}/cmd"))
+    # MQTT 5 says no; 3.1.1 cannot.
+    with contextlib.suppress(PublishFailed):
+        await vehicle.publish(f"{PREFIX}/{other}/status", b"forged")
+    await vehicle.publish(f"{PREFIX}/{VIN}/status", b"own")
+    assert await take_and_ack(service) == [b"own"]
+
+
+async def test_large_and_many_messages_pass_with_a_small_window(opens: Open, ca: Authority) -> None:
+    """Bytes that TLS has decrypted already make no socket readable."""
+    reader = await started(opens(ca.client(VIN), f"t/{VIN}/#", receive_max=3))
+    writer = await started(opens(ca.client(VIN)))
+    sent = [b"%d" % number * (50_000 if number % 50 == 0 else 1) for number in range(200)]
+    await asyncio.gather(*(writer.publish(f"t/{VIN}/x", payload) for payload in sent))
+    assert await take_and_ack(reader, len(sent)) == sent
+
+
+async def test_a_broker_restarted_with_a_renewed_certificate_is_found_again(
+    opens: Open, ca: Authority, broker: TlsBroker
+) -> None:
+    me = client("tls")
+    bus = await started(opens(ca.client(VIN), f"t/{VIN}/#", client_id=me))
+    await asyncio.to_thread(broker.stop)
+    await until(lambda: not bus.connected, "the stop is noticed")
+    broker.present(ca.server())
+    await asyncio.to_thread(broker.start)
+    await until(lambda: bus.connected, "connected again")
+    await bus.publish(f"t/{VIN}/status", b"after")
+    assert await take_and_ack(bus) == [b"after"]
+
+
+async def test_a_client_certificate_that_was_replaced_is_used_at_the_next_connection(
+    opens: Open, ca: Authority, broker: TlsBroker
+) -> None:
+    identity, other = ca.client(VIN), ca.client("VF1AURXRA00000025")
+    bus = await started(opens(identity, "t/#"))
+    await asyncio.to_thread(broker.stop)
+    await until(lambda: not bus.connected, "the stop is noticed")
+    identity.cert.write_bytes(other.cert.read_bytes())
+    identity.key.write_bytes(other.key.read_bytes())
+    await asyncio.to_thread(broker.start)
+    await until(lambda: bus.connected, "connected again")
+    await bus.publish("t/VF1AURXRA00000025/status", b"as the other")
+    assert await take_and_ack(bus) == [b"as the other"]
+
+
+async def test_a_broker_of_another_authority_is_refused(
+    opens: Open, ca: Authority, stranger: Authority
+) -> None:
+    said = await trouble_of(opens(ca.client(VIN), trust=stranger.cert))
+    assert said.startswith("the broker's certificate is refused: ")
+    assert "self-signed certificate in certificate chain" in said
+
+
+async def test_an_expired_broker_is_refused(opens: Open, ca: Authority, broker: TlsBroker) -> None:
+    await asyncio.to_thread(broker.stop)
+    broker.present(ca.server(ends=LIMIT_LOSS))
+    await asyncio.to_thread(broker.start)
+    said = await trouble_of(opens(ca.client(VIN)))
+    assert said == "the broker's certificate is refused: certificate has expired"
+
+
+async def test_a_broker_under_another_name_is_refused(
+    opens: Open, ca: Authority, broker: TlsBroker
+) -> None:
+    await asyncio.to_thread(broker.stop)
+    broker.present(ca.server("elsewhere.example"))
+    await asyncio.to_thread(broker.start)
+    said = await trouble_of(opens(ca.client(VIN)))
+    assert said.startswith("the broker's certificate is refused: IP address mismatch")
+
+
+async def test_without_a_certificate_of_ones_own_it_says_what_is_missing(opens: Open) -> None:
+    assert "CAAS_MQTT_CERT_FILE" in await trouble_of(opens(None))
+
+
+async def test_a_certificate_of_another_authority_is_turned_away(
+    opens: Open, stranger: Authority
+) -> None:
+    said = await trouble_of(opens(stranger.client(VIN)))
+    assert said == "the broker's TLS: it does not trust the authority of our certificate"
+
+
+async def test_an_expired_certificate_is_turned_away(opens: Open, ca: Authority) -> None:
+    said = await trouble_of(opens(ca.client(VIN, ends=LIMIT_LOSS)))
+    assert said == "the broker's TLS: it says our certificate has expired"
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+async def test_what_speaks_no_tls_is_called_so(protocol: str, ca: Authority) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    settings = load(BusSettings, port=port, tls=True, ca_file=ca.cert, protocol=protocol)
+    bus = open_bus(settings, client_id=client("tls"), role="test")
+    assert await trouble_of(bus) == "the broker's TLS: what answers there does not speak TLS"
+    await bus.close()
+    server.close()
+
+
+def test_files_that_cannot_be_used_are_one_clear_line(ca: Authority, tmp_path: Path) -> None:
+    good, other, empty = ca.client("a"), ca.client("b"), tmp_path / "empty"
+    empty.touch()
+    encrypted = tmp_path / "encrypted.key"
+    key = serialization.load_pem_private_key(good.key.read_bytes(), None)
+    encrypted.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+    )
+    gone = tmp_path / "gone"
+    for wanted, given in (
+        ("need each other", {"cert_file": good.cert}),
+        ("need each other", {"key_file": good.key}),
+        ("CAAS_MQTT_TLS=true", {"ca_file": ca.cert, "tls": False}),
+        ("CAAS_MQTT_TLS=true", {"cert_file": good.cert, "key_file": good.key, "tls": False}),
+        (f"CAAS_MQTT_CA_FILE: cannot read {gone}", {"ca_file": gone}),
+        (f"CAAS_MQTT_CA_FILE: {empty} cannot be used", {"ca_file": empty}),
+        (f"CAAS_MQTT_CERT_FILE: cannot read {gone}", {"cert_file": gone, "key_file": good.key}),
+        (f"cannot read {gone}", {"cert_file": good.cert, "key_file": gone}),
+        ("does not belong", {"cert_file": good.cert, "key_file": other.key}),
+        ("encrypted", {"cert_file": good.cert, "key_file": encrypted}),
+    ):
+        settings = load(BusSettings, **{"tls": True, **given})
+        with pytest.raises(SettingsError) as refused:
+            open_bus(settings, client_id="x")
+        assert wanted in str(refused.value)
+        assert "\n" not in str(refused.value)

@@ -201,3 +201,21 @@ def test_unknown_members_are_tolerated_and_defaults_left_out() -> None:
     message = decode(Stored, b'{"boot": 17, "n": 5120, "later": true}')
     assert encode(message) == b'{"boot":17,"n":5120}'
     assert encode(Stored(17, 5120, [5117])) == b'{"boot":17,"n":5120,"missing":[5117]}'
+
+
+def test_a_status_always_has_its_lists_and_is_read_without_them() -> None:
+    least = (
+        b'{"at":"2026-11-24T08:00:00.000Z","operational":"PARKED","firmware":"2","signal_pct":1}'
+    )
+    status = decode(VehicleStatus, least)
+    assert (status.error_codes, status.active_services) == ([], [])
+    written = json.loads(encode(status))
+    assert (written["error_codes"], written["active_services"]) == ([], [])
+    assert "lat" not in written
+
+
+def test_limited_is_no_presence_a_vehicle_can_have() -> None:
+    said = b'{"state":"LIMITED","at":"2026-11-24T08:00:00.000Z","session":"s","boot":1}'
+    with pytest.raises(Unusable) as error:
+        decode(PresenceMessage, said)
+    assert error.value.code == "MALFORMED"

@@ -100,6 +100,16 @@ def test_a_new_key_is_announced_before_it_signs(tmp_path: Path) -> None:
     assert len(file.load().keys) == 3
 
 
+def test_a_key_is_announced_for_no_less_than_was_asked(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    old = new_keys_file(path).current
+    late = NOW + timedelta(milliseconds=999)
+    new = rotate_keys(path, late, announce_s=1)
+    keys = load_signing_keys(path)
+    assert keys.signer(late + timedelta(milliseconds=999)).kid == old.kid
+    assert keys.signer(late + timedelta(seconds=1)).kid == new.kid
+
+
 def test_a_key_goes_once_its_last_command_is_over(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     old = new_keys_file(path).current

@@ -76,7 +76,7 @@ def driven(
                 str(require("node")),
                 str(program),
                 *("--broker", f"mqtt://127.0.0.1:{layout.ports['mqtt']}"),
-                *("--vin", vin, "--secret", secret, "--protocol", protocol),
+                *("--vin", vin, f"--secret={secret}", "--protocol", protocol),
                 *("--keys", layout.url("gateway") + "/.well-known/caas-command-keys.json"),
                 *("--state", str(program.parent / f"{vin}.json")),
                 *("--every", "1"),

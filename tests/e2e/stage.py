@@ -71,10 +71,10 @@ class Stage:
 
     def enroll(self, vin: str, model: str = "AURORA", firmware: str = "2.4.1") -> str:
         """Enrol a vehicle as an operator does; its secret."""
-        said = self.caas("vehicles", "enroll", vin, "--model", model, "--firmware", firmware)
-        shown, secret = said.split()
-        assert shown == vin
-        return secret
+        options = ("--model", model, "--firmware", firmware, "--json")
+        made = json.loads(self.caas("vehicles", "enroll", vin, *options))
+        assert made["vin"] == vin
+        return made["secret"]
 
     def scene(self, *, platform: str = "AURORA") -> Scene:
         """A sale to be told on this platform, to a customer of its own."""

@@ -1,13 +1,13 @@
 """Command keys rotate while commands flow, and no vehicle refuses one."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from joserfc import jws as compact
 
 from core.contracts.jws import BadSignature, verify
-from core.keys import retire_key, rotate_keys
+from core.keys import retire_key, rotate_keys, signs_from
 from tests.gateway.conftest import eventually
 from tests.iot_api.world import World
 from vehicle_sim.keys import KeyRing, fetch_from
@@ -21,11 +21,11 @@ async def test_keys_rotate_under_a_stream_of_commands(world: World, tmp_path: Pa
     world.car.fetch_keys(ring)
     headers = await world.client()
     kids: list[str] = []
+    begin = datetime.now(UTC)
     for turn in range(8):
         if turn == 3:
-            rotate_keys(path, datetime.now(UTC), announce_s=1)
+            begin = signs_from(rotate_keys(path, datetime.now(UTC), announce_s=5))
         if turn == 6:
-            begin = datetime.now(UTC) + timedelta(seconds=1)
             await eventually(lambda at=begin: _past(at), "the announced key signs")
         accepted = await world.configure(headers, f"r{turn}")
         assert accepted.status_code == 202, accepted.text

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -196,31 +196,8 @@ async def running(
     **settings: str,
 ) -> AsyncGenerator[World]:
     """Gateways over one database and broker, two enrolled vehicles, one of them there."""
-    database = Database(load(DatabaseSettings, dsn=dsn, set_role=True), role="caas_api")
-    await database.open()
-    async with database.transaction() as conn:
-        await seed_catalogue(conn)
-    await database.close()
-    room = Database(load(DatabaseSettings, dsn=dsn, set_role=True), role="caas_gateway")
-    await room.open()
-    async with room.transaction() as conn:
-        for vin in (VIN, OTHER_VIN):
-            await registry.enroll(conn, vin=vin, model="AURORA", firmware="2.4.1")
-    for name, value in {
-        "CAAS_DB_DSN": dsn,
-        "CAAS_DB_SET_ROLE": "true",
-        "CAAS_MQTT_HOST": broker.host,
-        "CAAS_MQTT_PORT": str(broker.port),
-        "CAAS_MQTT_USERNAME": "svc-gateway",
-        "CAAS_MQTT_PASSWORD": broker.secrets["svc-gateway"],
-        "CAAS_SIGNING_KEYS_FILE": str(folder / "keys.json"),
-        "CAAS_DISPATCH_POLL_S": "0.1",
-        "CAAS_IOT_API_CALLBACK_POLL_S": "0.05",
-        "CAAS_IOT_API_CALLBACK_WAITS_S": "[0.05, 0.05]",
-        "CAAS_IOT_API_CALLBACK_ALLOW_HTTP": "true",
-        **settings,
-    }.items():
-        monkeypatch.setenv(name, value)
+    room = await _filled(dsn)
+    _set_environment(monkeypatch, dsn, broker, folder, settings)
     new_keys_file(folder / "keys.json")
     if VIN not in broker.secrets:
         broker.add_user(VIN)
@@ -254,6 +231,46 @@ async def running(
             await bus.close()
             await driving
             await room.close()
+
+
+async def _filled(dsn: str) -> Database:
+    """The gateway's database with catalogue and vehicles."""
+    database = Database(load(DatabaseSettings, dsn=dsn, set_role=True), role="caas_api")
+    await database.open()
+    async with database.transaction() as conn:
+        await seed_catalogue(conn)
+    await database.close()
+    room = Database(load(DatabaseSettings, dsn=dsn, set_role=True), role="caas_gateway")
+    await room.open()
+    async with room.transaction() as conn:
+        for vin in (VIN, OTHER_VIN):
+            await registry.enroll(conn, vin=vin, model="AURORA", firmware="2.4.1")
+    return room
+
+
+def _set_environment(
+    monkeypatch: pytest.MonkeyPatch,
+    dsn: str,
+    broker: RunningBroker,
+    folder: Path,
+    settings: Mapping[str, str],
+) -> None:
+    """What a gateway's process is started with."""
+    for name, value in {
+        "CAAS_DB_DSN": dsn,
+        "CAAS_DB_SET_ROLE": "true",
+        "CAAS_MQTT_HOST": broker.host,
+        "CAAS_MQTT_PORT": str(broker.port),
+        "CAAS_MQTT_USERNAME": "svc-gateway",
+        "CAAS_MQTT_PASSWORD": broker.secrets["svc-gateway"],
+        "CAAS_SIGNING_KEYS_FILE": str(folder / "keys.json"),
+        "CAAS_DISPATCH_POLL_S": "0.1",
+        "CAAS_IOT_API_CALLBACK_POLL_S": "0.05",
+        "CAAS_IOT_API_CALLBACK_WAITS_S": "[0.05, 0.05]",
+        "CAAS_IOT_API_CALLBACK_ALLOW_HTTP": "true",
+        **settings,
+    }.items():
+        monkeypatch.setenv(name, value)
 
 
 async def _healthy(url: str) -> bool:

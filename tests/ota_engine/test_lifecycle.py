@@ -4,10 +4,11 @@ import itertools
 
 import pytest
 
+from core.contracts.commands import COMMAND, CommandEvent
 from core.contracts.states import ActivationState as A
 from core.contracts.states import CommandState as C
 from core.errors import IllegalTransition
-from ota_engine.lifecycle import ACTIVATION, COMMAND, CommandEvent
+from ota_engine.lifecycle import ACTIVATION
 from ota_engine.lifecycle import ActivationEvent as E
 
 # As DOMAIN 6 has them, row by row; "any before ACTIVE" spelled out.

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.contracts.bus import ParameterSetting, ParameterValue
-from ota_engine.proof import Report, Verdict, judge, same_value, without
+from core.contracts.values import same_value
+from ota_engine.proof import Report, Verdict, judge, without
 
 ON = [ParameterSetting("M", "a", True), ParameterSetting("M", "b", 4)]
 

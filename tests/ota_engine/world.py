@@ -104,6 +104,7 @@ class RecordingBus:
     def __init__(self) -> None:
         self.down = False
         self.connected = True
+        self.trouble: str | None = None
         self.published: list[tuple[str, bytes, Properties]] = []
         self.acked: list[Message] = []
 

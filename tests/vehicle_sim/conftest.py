@@ -1,4 +1,4 @@
-"""A vehicle and a platform on the same broker: in memory, and Mosquitto with both protocols."""
+"""A vehicle and a platform on one broker: in memory, Mosquitto with both protocols, amqtt."""
 
 import asyncio
 import contextlib
@@ -77,14 +77,18 @@ async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
             ear: Bus = MemoryBus(broker, "ear", subscriptions=UPWARD_FILTERS)
             mouth: Bus = MemoryBus(broker, "mouth")
         else:
-            real: RunningBroker = request.getfixturevalue("mosquitto_broker")
+            embedded = request.param == "amqtt"
+            protocol = "3.1.1" if embedded else request.param
+            real: RunningBroker = request.getfixturevalue(
+                "amqtt_broker" if embedded else "mosquitto_broker"
+            )
             real.add_user(vin, secret)
             relay = Relay(real.host, real.port)
             await stack.enter_async_context(await relay.serve())
-            settings = real.settings(vin, protocol=request.param)
+            settings = real.settings(vin, protocol=protocol)
             opener = vehicle_bus(settings.model_copy(update={"port": relay.port}))
             cut = relay.cut
-            ear, mouth = _services(real, vin, request.param)
+            ear, mouth = _services(real, vin, protocol)
         platform = await stack.enter_async_context(platform_on(vin, ear, mouth))
         yield Rig(vin, secret, opener, platform, cut)
 

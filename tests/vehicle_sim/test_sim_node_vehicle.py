@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from joserfc.jwk import KeySet, OKPKey
 
 from core.bus import open_bus
 from core.contracts import jws
@@ -37,6 +38,7 @@ from tests.vehicle_sim.conftest import new_vin
 from tests.vehicle_sim.harness import (
     BOOST,
     BOOST_OFF,
+    KEY,
     NOW,
     UPWARD_FILTERS,
     Platform,
@@ -98,10 +100,10 @@ class Bench:
             str(require("node")),
             str(self.program),
             *("--broker", f"mqtt://{self.broker.host}:{self.broker.port}"),
-            *("--vin", self.vin, "--secret", self.broker.secrets[self.vin]),
+            *("--vin", self.vin, f"--secret={self.broker.secrets[self.vin]}"),
             *("--keys", f"http://127.0.0.1:{self.keys.port}/keys.json"),
             *("--state", str(self.folder / "state.json")),
-            *("--every", "0.2", "--protocol", protocol),
+            *("--every", "0.2", "--protocol", protocol, "--keys-every", "0.1"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
         )
@@ -113,15 +115,16 @@ class Bench:
                 await process.wait()
 
 
-@pytest.fixture
+@pytest.fixture(params=["mosquitto_broker"])
 async def bench(
-    program: Path, mosquitto_broker: RunningBroker, tmp_path: Path
+    request: pytest.FixtureRequest, program: Path, tmp_path: Path
 ) -> AsyncGenerator[Bench]:
+    broker: RunningBroker = request.getfixturevalue(request.param)
     vin = new_vin()
-    mosquitto_broker.add_user(vin)
+    broker.add_user(vin)
     keys = KeyServer()
     async with await keys.serve():
-        yield Bench(program, mosquitto_broker, keys, vin, tmp_path)
+        yield Bench(program, broker, keys, vin, tmp_path)
 
 
 @asynccontextmanager
@@ -142,7 +145,11 @@ async def online(platform: Platform, boot: int) -> PresenceMessage:
     )
 
 
-@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+@pytest.mark.parametrize(
+    ("bench", "protocol"),
+    [("mosquitto_broker", "5"), ("mosquitto_broker", "3.1.1"), ("amqtt_broker", "3.1.1")],
+    indirect=["bench"],
+)
 async def test_its_story(bench: Bench, protocol: str):
     async with hearing(bench) as platform, bench.vehicle(platform, protocol) as car:
         first = await online(platform, boot=1)
@@ -203,6 +210,26 @@ async def test_it_refuses_what_it_must(bench: Bench):
         assert expired.reason is Reason.EXPIRED
         assert (await platform.command(command(3, BOOST))).reason is Reason.REPLAYED
         assert platform.of(ReportedConfig)[-1].seq == 0
+
+
+async def test_it_follows_the_keys(bench: Bench):
+    successor = jws.new_signing_key()
+
+    async def reason(seq: int, key: OKPKey) -> Reason | None:
+        wanted = live(command(seq, kind=CommandKind.TEST, vin=bench.vin))
+        await platform.say(Topic.CMD, jws.sign(wanted, key))
+        await eventually(lambda: bool(platform.answers_to(wanted)), "answered")
+        return platform.answers_to(wanted)[0].reason
+
+    async with hearing(bench) as platform, bench.vehicle(platform):
+        await online(platform, boot=1)
+        assert await reason(1, KEY) is None
+        bench.keys.keys = KeySet([successor])
+        asked = bench.keys.asked
+        # Two more: the first of them may have begun before.
+        await eventually(lambda: bench.keys.asked >= asked + 3, "asked regularly")
+        assert await reason(2, KEY) is Reason.BAD_SIGNATURE
+        assert await reason(2, successor) is None
 
 
 async def test_it_switches_off_in_time_and_keeps_telemetry(bench: Bench):

@@ -55,6 +55,7 @@ class KeyServer:
     def __init__(self) -> None:
         self.port = free_port()
         self.asked = 0
+        self.keys = KEYS
 
     async def serve(self) -> asyncio.Server:
         return await asyncio.start_server(self._answer, "127.0.0.1", self.port)
@@ -62,7 +63,7 @@ class KeyServer:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         self.asked += 1
-        body = json.dumps(KEYS.as_dict(private=False)).encode()
+        body = json.dumps(self.keys.as_dict(private=False)).encode()
         head = f"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
         writer.write(head.encode())
         writer.write(body)

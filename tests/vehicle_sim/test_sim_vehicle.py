@@ -77,6 +77,7 @@ async def test_at_every_connect_presence_config_and_status(rig: Rig, world: Worl
     assert last.session == first.session
 
 
+@pytest.mark.parametrize("rig", ["memory", "5", "3.1.1", "amqtt"], indirect=True)
 async def test_configure_deferred_parked_new_command_applied_proved(rig: Rig, world: World):
     async with vehicle_on(world, rig.vin, rig.secret) as vehicle:
         await online(rig, boot=1)

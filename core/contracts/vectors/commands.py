@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from core.clock import rfc3339
 from core.contracts.bus import (
+    MAX_INTEGER,
     Answer,
     CommandKind,
     DisplayLevel,
@@ -23,9 +24,11 @@ from core.contracts.bus import (
     encode,
 )
 from core.contracts.examples import (
+    BASE,
     FOREIGN_SEED,
     KNOWN_SEED,
     NOW,
+    SETTING,
     VIN,
     command,
     foreign_key,
@@ -36,9 +39,13 @@ from core.contracts.jws import ALG, TYP
 
 BEFORE = 40  # the highest seq verified, unless a case says another
 NUMBER = 41  # the seq of a case's command, unless it says another
+_ORDER_REST = 27742317777372353535851937790883648493  # the order of Ed25519's group less 2^252
 OTHER_VIN = "VF1AURRRA00000018"
 _BARE: Mapping[str, Any] = {"service": None, "values": [], "safe_state": SafeState.ANY}
 _GOOD = command(NUMBER)
+_NO_ZONE = "2026-11-24T08:05:00.000"
+_NULL = {"module": "ENGINE_CONTROL", "parameter": "power_mode", "value": None}
+_AFTERBURNER = ParameterSetting("ENGINE_CONTROL", "afterburner", "OFF")
 
 
 def document() -> dict[str, Any]:
@@ -63,6 +70,7 @@ def _good() -> list[dict[str, Any]]:
         "level": DisplayLevel.INFO,
         **_BARE,
     }
+    upper = json.loads(encode(_GOOD)) | {"command_id": str(identity(NUMBER)).upper()}
     newer = json.loads(encode(_GOOD)) | {"colour": "a member this version does not know"}
     return [
         _case("configure", _signed(), Result.APPLIED, power_mode="HIGH"),
@@ -70,6 +78,8 @@ def _good() -> list[dict[str, Any]]:
         _case("test", _signed(kind=CommandKind.TEST, **_BARE), Result.REPORT),
         _case("display", _signed(**display), Result.APPLIED),
         _case("seq with a gap", _signed(1000), Result.APPLIED, power_mode="HIGH", number=1000),
+        _case("an unknown header", _jws(newer, {"x": "y"}), Result.APPLIED, power_mode="HIGH"),
+        _case("command_id in upper case", _jws(upper), Result.APPLIED, power_mode="HIGH"),
         _case("an unknown member", _jws(newer), Result.APPLIED, power_mode="HIGH"),
     ]
 
@@ -89,6 +99,8 @@ def _again() -> list[dict[str, Any]]:
               now=NOW + timedelta(hours=1), before=NUMBER, answers=[applied]),
         _case("replayed: same seq under another id", _signed(command_id=other), Result.REJECTED,
               command_id=other, **replayed),
+        _case("replayed and expired: replayed", _signed(command_id=other), Result.REJECTED,
+              command_id=other, now=NOW + timedelta(hours=1), **replayed),
         _case("reordered: below the highest seq", _signed(39), Result.REJECTED, number=39,
               **replayed),
     ]  # fmt: skip
@@ -129,6 +141,18 @@ def _forged() -> list[dict[str, Any]]:
         "HS256 with the public key as secret": _hs256(body, public),
         "another typ": _jws(encode(_GOOD), {"typ": "JWT"}),
         "no typ": _jws(encode(_GOOD), {"typ": None}),
+        "no kid": _jws(encode(_GOOD), {"kid": None}),
+        "a kid that is no text": _jws(encode(_GOOD), {"kid": 7}),
+        "re-signed by a foreign key that the header brings along": _jws(
+            encode(_GOOD), {"jwk": foreign_key().as_dict(private=False)}, seed=FOREIGN_SEED
+        ),
+        "an extension that must be understood": _jws(
+            encode(_GOOD), {"crit": ["b64"], "b64": False}
+        ),
+        "alg by another name": _jws(encode(_GOOD), {"alg": "Ed25519"}),
+        "a signature out of range (RFC 8032, 5.1.7)": f"{head}.{body}.{_out_of_range(signature)}",
+        "a padded signature": f"{good}==",
+        "a fourth part": f"{good}.e30",
     }
     nothing: dict[str, Any] = {"command_id": None, "number": None, "highest": BEFORE}
     unreadable = {"empty": "", "no JWS": "hello", "JSON, not signed": encode(_GOOD).decode()}
@@ -138,6 +162,13 @@ def _forged() -> list[dict[str, Any]]:
         _case("truncated: half a body", good[: len(head) + len(body) // 2], *bad, **nothing),
         *(_case(name, payload, *bad, **nothing) for name, payload in unreadable.items()),
     ]
+
+
+def _out_of_range(signature: str) -> str:
+    """The same signature with its scalar raised by the order of the group."""
+    both = base64.urlsafe_b64decode(signature + "==")
+    scalar = int.from_bytes(both[32:], "little") + 2**252 + _ORDER_REST
+    return _part(both[:32] + scalar.to_bytes(32, "little"))
 
 
 def _misdirected() -> list[dict[str, Any]]:
@@ -162,6 +193,21 @@ def _refused() -> list[dict[str, Any]]:
         _case("malformed: unknown kind", _jws(content | {"kind": "DANCE"}), *malformed, **unread),
         _case("malformed: seq is no number", _jws(content | {"seq": "41"}), *malformed,
               number=None, **unread),
+        _case("malformed: seq is not above 0", _jws(content | {"seq": 0}), *malformed, number=0,
+              command_id=identity(NUMBER), **unread),
+        _case("malformed: seq is below 0", _jws(content | {"seq": -1}), *malformed, number=None,
+              **unread),
+        _case("malformed: seq beyond 2^53 - 1", _jws(content | {"seq": MAX_INTEGER + 1}),
+              *malformed, number=None, **unread),
+        _case("malformed: command_id is no UUID", _jws(content | {"command_id": "x"}), *malformed,
+              command_id=None, **unread),
+        _case("malformed: a time without a zone", _jws(content | {"expires_at": _NO_ZONE}),
+              *malformed, **unread),
+        _case("malformed: an unknown safe_state", _jws(content | {"safe_state": "SOMETIMES"}),
+              *malformed, **unread),
+        _case("malformed: a value that is null", _jws(content | {"values": [_NULL]}), *malformed,
+              **unread),
+        _case("malformed: signed, not UTF-8", _jws(b'{"vin": "\xff"}'), *malformed, **nothing),
         _case("malformed: CONFIGURE without values", _signed(values=[]), *malformed),
         _case("malformed: DISPLAY without a text", _signed(kind=CommandKind.DISPLAY, **_BARE),
               *malformed),
@@ -169,6 +215,10 @@ def _refused() -> list[dict[str, Any]]:
               Reason.UNKNOWN_PARAMETER),
         _case("invalid value", setting("power_mode", "LUDICROUS"), Result.REJECTED,
               Reason.INVALID_VALUE),
+        _case("invalid value: two of one parameter", _signed(values=[SETTING, BASE]),
+              Result.REJECTED, Reason.INVALID_VALUE),
+        _case("unknown parameter to go back to", _signed(revert_values=[_AFTERBURNER]),
+              Result.REJECTED, Reason.UNKNOWN_PARAMETER),
         _case("not while it moves", _signed(), Result.DEFERRED, Reason.UNSAFE_STATE,
               operational="RUNNING"),
     ]  # fmt: skip
@@ -218,7 +268,7 @@ def _signed(number: int = NUMBER, **changes: object) -> str:
 
 def _jws(
     content: bytes | dict[str, Any],
-    header: Mapping[str, str | None] | None = None,
+    header: Mapping[str, Any] | None = None,
     *,
     seed: str = KNOWN_SEED,
 ) -> str:
