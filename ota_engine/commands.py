@@ -176,15 +176,20 @@ async def display(unit: Unit, vin: str, text: str, level: DisplayLevel) -> Outco
     return await admit(unit, command, None)
 
 
-async def admit(unit: Unit, draft: Command, delivery: Delivery | None) -> Outcome:
-    """Get the command's number, store it, and leave it to be published after the commit."""
+async def admit(
+    unit: Unit, draft: Command, delivery: Delivery | None, *, quota: int | None = None
+) -> Outcome:
+    """Get the command's number, store it, and leave it to be published after the commit.
+
+    ``quota``: configuration commands of the hour beyond which it waits, if not the usual number.
+    """
     admission = await unit.repo.admit(
         draft.command_id,
         draft.vin,
         draft.kind,
         content_of(draft),
         unit.now,
-        unit.settings.quota_per_hour,
+        unit.settings.quota_per_hour if quota is None else quota,
         draft.service,
     )
     if admission.outcome == "RATE_LIMITED":

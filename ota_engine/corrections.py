@@ -7,6 +7,7 @@ Here it becomes commands, by the same attempts, retries, quota and safe states a
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import msgspec
 from psycopg.types.json import Jsonb
@@ -26,7 +27,7 @@ from core.ids import new_id
 from ota_engine import commands, endings, tickets
 from ota_engine.commands import NotNeeded, Outcome, Refused
 from ota_engine.metrics import CORRECTIONS
-from ota_engine.model import Delivery, Vehicle, parse_settings
+from ota_engine.model import Delivery, Direction, Vehicle, parse_settings
 from ota_engine.repository import Capability
 from ota_engine.retry import Failure
 from ota_engine.unit import Unit
@@ -35,6 +36,7 @@ from ota_engine.wanted_repository import PlatformService
 log = core.log.get(__name__)
 
 IN_STEP = "IN_STEP"
+IN_HAND = "IN_HAND"
 SUPERSEDED = "SUPERSEDED"
 OVER = "DRIFT_OVER"
 # States of a drift that is corrected; of a failed one, what the failure did not concern.
@@ -88,8 +90,14 @@ def _service_of(key: Key, services: Sequence[PlatformService]) -> PlatformServic
     return next((service for service in services if key in _keys(service.settings)), None)
 
 
-def _keys(settings: Sequence[dict[str, str]]) -> set[Key]:
+def _keys(settings: Sequence[dict[str, Any]]) -> set[Key]:
     return {(item["module"], item["parameter"]) for item in settings}
+
+
+def _in_hand(open_ones: Sequence[Delivery]) -> set[Key]:
+    """Parameters that a customer's delivery, ON or OFF, is about to settle."""
+    customers = [item for item in open_ones if item.direction != Direction.CORRECTION]
+    return {key for delivery in customers for key in _keys(delivery.wanted)}
 
 
 async def correct(unit: Unit, job: CorrectDrift) -> None:
@@ -100,15 +108,14 @@ async def correct(unit: Unit, job: CorrectDrift) -> None:
         log.info("nothing to correct", state=None if drift is None else drift.state)
         return
     wanted = await unit.repo.wanted_values(job.vin)
+    # What the gateway found and no more: it knows which values are about to change anyway.
+    drifted = _keys(drift.difference)
+    differing = differences(wanted, vehicle.reported, unit.now)
     open_ones = await unit.repo.open_deliveries(job.vin)
-    held = frozenset(
-        (item.module, item.parameter)
-        for delivery in open_ones
-        for item in parse_settings(delivery.wanted)
-    )
+    held = frozenset(key for delivery in open_ones for key in _keys(delivery.wanted))
     planned = plan(
         wanted,
-        differences(wanted, vehicle.reported, unit.now),
+        [difference for difference in differing if difference.key in drifted],
         await unit.repo.platform_services(job.vin, vehicle.model),
         await unit.repo.capabilities(vehicle.model, vehicle.firmware),
         held,
@@ -152,6 +159,8 @@ async def configure(unit: Unit, delivery: Delivery, vehicle: Vehicle) -> Outcome
         for value in values
     ):
         return NotNeeded(SUPERSEDED)
+    if _keys(delivery.wanted) & _in_hand(await unit.repo.open_deliveries(delivery.vin)):
+        return NotNeeded(IN_HAND)
     if delivery.first_seq is None and len(matching(values, vehicle.reported)) == len(values):
         return NotNeeded(IN_STEP)
     services = await unit.repo.platform_services(delivery.vin, vehicle.model)
@@ -173,7 +182,9 @@ async def configure(unit: Unit, delivery: Delivery, vehicle: Vehicle) -> Outcome
         valid_until=delivery.valid_until,
         revert_values=parse_settings(delivery.revert),
     )
-    return await commands.admit(unit, draft, delivery)
+    settings = unit.settings
+    reserved = min(settings.correction_quota_per_hour, settings.quota_per_hour)
+    return await commands.admit(unit, draft, delivery, quota=reserved)
 
 
 def _still_wanted(
@@ -194,7 +205,11 @@ async def proven(unit: Unit, delivery: Delivery) -> None:
 
 
 async def not_needed(unit: Unit, delivery: Delivery, why: str) -> None:
-    """It is so already, or something else is wanted now, which is looked at anew."""
+    """It is so already, or something else is wanted now, which is looked at anew.
+
+    One whose parameters a customer's delivery has in hand ends here: the gateway asks again where
+    the drift outlives that delivery.
+    """
     await endings.finish(unit, delivery, "DONE" if why == IN_STEP else "ABANDONED", why)
     if why == SUPERSEDED and delivery.drift_id is not None:
         await unit.defer(CorrectDrift(vin=delivery.vin, drift_id=delivery.drift_id))

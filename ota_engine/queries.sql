@@ -207,20 +207,30 @@ UPDATE ota.delivery SET
 WHERE delivery_id = %(delivery_id)s AND state = %(from_state)s
 
 -- name: due_deliveries
--- What is due and may go: of the waiting ones the oldest of a vehicle that has none in flight.
+-- What is due and may go: of the waiting ones the oldest of a vehicle that has none in flight. What
+-- a customer bought or gave back goes before a correction, and need not wait for one that has no
+-- command out (`yield_corrections`).
 SELECT d.delivery_id AS id, d.vin FROM ota.delivery d
 WHERE d.due_at <= %(now)s
   AND (d.state <> 'WAITING' OR (
     NOT EXISTS (SELECT FROM ota.delivery o WHERE o.vin = d.vin
-                AND o.state IN ('CHECKING', 'COMMANDED', 'QUERYING', 'DEFERRED'))
+                AND o.state IN ('CHECKING', 'COMMANDED', 'QUERYING', 'DEFERRED')
+                AND NOT (o.direction = 'CORRECTION' AND d.direction <> 'CORRECTION'
+                         AND o.state IN ('CHECKING', 'DEFERRED')))
     AND NOT EXISTS (SELECT FROM ota.delivery o WHERE o.vin = d.vin AND o.state = 'WAITING'
                     AND o.due_at <= %(now)s
-                    AND (o.created_at, o.delivery_id) < (d.created_at, d.delivery_id))))
+                    AND (o.direction = 'CORRECTION', o.created_at, o.delivery_id)
+                        < (d.direction = 'CORRECTION', d.created_at, d.delivery_id))))
 ORDER BY d.due_at LIMIT %(batch)s
 
 -- name: vehicle_busy
 SELECT EXISTS (SELECT FROM ota.delivery WHERE vin = %(vin)s
     AND state IN ('CHECKING', 'COMMANDED', 'QUERYING', 'DEFERRED'))
+
+-- name: yield_corrections
+-- Corrections of a vehicle that hold it without a command out go back in the line.
+UPDATE ota.delivery SET state = 'WAITING', due_at = %(now)s, check_until = NULL, updated_at = %(now)s
+WHERE vin = %(vin)s AND direction = 'CORRECTION' AND state IN ('CHECKING', 'DEFERRED')
 
 -- name: due_activations
 (SELECT activation_id AS id, vin FROM ota.activation

@@ -86,6 +86,10 @@ class Repository(CommandRepository, TicketRepository, WantedRepository):
     async def vehicle_busy(self, vin: str) -> bool:
         return bool(await self.conn.value(Q["vehicle_busy"], {"vin": vin}))
 
+    async def yield_corrections(self, vin: str, now: datetime) -> None:
+        """Let a customer's delivery pass corrections that wait without a command out."""
+        await self.conn.execute(Q["yield_corrections"], {"vin": vin, "now": now})
+
     async def interest(self, vin: str) -> Interest:
         found = await self.conn.one_or_none(Interest, Q["interest"], {"vin": vin})
         assert found is not None
