@@ -1,5 +1,6 @@
 """What a message does to the state of its vehicle: pure decisions (DOMAIN 8; BUS, Presence)."""
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -17,6 +18,7 @@ from core.contracts.bus import (
 )
 
 PAST_SESSIONS = 16  # that many are remembered, so that their late messages change nothing
+MAX_SESSION = 64  # a UUID is shorter; of a longer name its hash is kept, for rows must not grow
 
 
 class Why(StrEnum):
@@ -92,6 +94,7 @@ def follow_presence(
     ``live``: received as sent; a retained message can be of any age.
     """
     online = message.state is Presence.ONLINE
+    message = msgspec.structs.replace(message, session=_short(message.session))
     if message.session == state.session:
         followed = _present(state, message)
     elif message.session == state.other_session:
@@ -108,6 +111,12 @@ def follow_presence(
         # A will comes from the broker and is no sign of life.
         followed = replace(followed, last_seen_at=now)
     return _settled(followed, now, limited_below, _why(state, message))
+
+
+def _short(session: str) -> str:
+    if len(session) <= MAX_SESSION:
+        return session
+    return hashlib.sha256(session.encode(errors="surrogatepass")).hexdigest()
 
 
 def _present(state: VehicleState, message: PresenceMessage) -> VehicleState:
@@ -149,7 +158,7 @@ def _is_newer(state: VehicleState, message: PresenceMessage) -> bool:
 def _begin(state: VehicleState, message: PresenceMessage) -> VehicleState:
     """A later session takes the place of all there were."""
     return replace(
-        state,
+        _clock_of(state, message),
         session=message.session,
         session_ended=message.state is not Presence.ONLINE,
         boot=message.boot,
@@ -165,10 +174,9 @@ def _from_behind(state: VehicleState, message: PresenceMessage, *, live: bool) -
     """A session nobody knew, by its clock before the present one.
 
     Either it is old and its messages were slow, or the vehicle's clock was set back, or a new unit
-    counts its boots anew. Where the
-    present session is over it begins; beside a living one it is remembered, and takes over once
-    that one ends. A session wrongly taken for alive ends with the vehicle's silence; one wrongly
-    taken for dead would be dead for good.
+    counts its boots anew. Where the present session is over it begins; beside a living one it is
+    remembered, and takes over once that one ends. A session wrongly taken for alive ends with the
+    vehicle's silence; one wrongly taken for dead would be dead for good.
     """
     if message.state is not Presence.ONLINE:
         return replace(state, past_sessions=_past(state, message.session))
@@ -177,12 +185,28 @@ def _from_behind(state: VehicleState, message: PresenceMessage, *, live: bool) -
     if state.session_ended:
         return _begin(state, message)
     return replace(
-        state,
+        _clock_of(state, message),
         other_session=message.session,
         other_at=message.at,
         other_boot=message.boot,
         past_sessions=_past(state, state.other_session),
     )
+
+
+def _clock_of(state: VehicleState, message: PresenceMessage) -> VehicleState:
+    """A session that began before what the vehicle said last: its clock was set back.
+
+    What it says from then on must count, though it is older by the hour than what it said before.
+    """
+    return replace(
+        state,
+        reported_at=_not_after(state.reported_at, message.at),
+        status_at=_not_after(state.status_at, message.at),
+    )
+
+
+def _not_after(at: datetime | None, limit: datetime) -> datetime | None:
+    return at if at is None else min(at, limit)
 
 
 def _past(state: VehicleState, *sessions: str | None) -> list[str]:
