@@ -30,12 +30,12 @@ def config(
 
 
 async def _read(vin: str) -> dict[str, Any]:
-    from gateway.wanted import service
+    from gateway.wanted import document
     from gateway.wanted.settings import WantedSettings
 
     now = SystemClock().now()
     async with one_transaction("caas_gateway") as conn:
-        return await service.configuration(conn, vin, now, load(WantedSettings))
+        return await document.configuration(conn, vin, now, load(WantedSettings))
 
 
 def _summary(found: dict[str, Any]) -> str:

@@ -7,7 +7,6 @@ CREATE TABLE gateway.wanted (
     version bigint NOT NULL,
     -- [{module, parameter, value, until?, revert?}]: from ``until`` on it is to be ``revert``
     wanted_values jsonb NOT NULL,
-    digest text NOT NULL,                     -- of the values, as BUS has it for a report
     changed_at timestamptz NOT NULL,
     cause text NOT NULL
 );
@@ -15,25 +14,10 @@ CREATE TABLE gateway.wanted_history (
     vin text NOT NULL,
     version bigint NOT NULL,
     wanted_values jsonb NOT NULL,
-    digest text NOT NULL,
     changed_at timestamptz NOT NULL,
     cause text NOT NULL,
     PRIMARY KEY (vin, version)
 );
-
--- BUS, ReportedConfig: SHA-256 over the sorted lines module.parameter=value, joined by LF.
-CREATE FUNCTION gateway.config_digest(p_values jsonb) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$
-    SELECT encode(sha256(convert_to(
-        coalesce(string_agg(line, E'\n' ORDER BY line COLLATE "C"), ''), 'UTF8')), 'hex')
-    FROM (
-        SELECT (item->>'module') || '.' || (item->>'parameter') || '=' ||
-               CASE jsonb_typeof(item->'value')
-                   WHEN 'number' THEN trim_scale((item->>'value')::numeric)::text
-                   ELSE (item->'value')::text END AS line
-        FROM jsonb_array_elements(p_values) AS t (item)
-    ) AS lines
-$$;
 
 -- The one way into the wanted document: merges ``p_values`` within the caller's transaction. A new
 -- version only where something changes, so the same call again changes nothing. Only parameters
@@ -52,8 +36,8 @@ BEGIN
         RETURN QUERY SELECT 'UNKNOWN_VIN', NULL::bigint, p_values;
         RETURN;
     END IF;
-    INSERT INTO gateway.wanted AS w (vin, version, wanted_values, digest, changed_at, cause)
-    VALUES (p_vin, 0, '[]', gateway.config_digest('[]'), p_now, 'NONE')
+    INSERT INTO gateway.wanted AS w (vin, version, wanted_values, changed_at, cause)
+    VALUES (p_vin, 0, '[]', p_now, 'NONE')
     ON CONFLICT (vin) DO NOTHING;
     SELECT w.* INTO v_known FROM gateway.wanted w WHERE w.vin = p_vin FOR UPDATE;
 
@@ -90,12 +74,11 @@ BEGIN
         RETURN;
     END IF;
     UPDATE gateway.wanted w SET version = w.version + 1, wanted_values = v_merged,
-        digest = gateway.config_digest(v_merged), changed_at = p_now, cause = p_cause
+        changed_at = p_now, cause = p_cause
     WHERE w.vin = p_vin RETURNING w.* INTO v_known;
-    INSERT INTO gateway.wanted_history AS h
-        (vin, version, wanted_values, digest, changed_at, cause)
-    VALUES (v_known.vin, v_known.version, v_known.wanted_values, v_known.digest,
-            v_known.changed_at, v_known.cause);
+    INSERT INTO gateway.wanted_history AS h (vin, version, wanted_values, changed_at, cause)
+    VALUES (v_known.vin, v_known.version, v_known.wanted_values, v_known.changed_at,
+            v_known.cause);
     RETURN QUERY SELECT 'CHANGED', v_known.version, v_refused;
 END $$;
 REVOKE ALL ON FUNCTION gateway.want_v1 FROM PUBLIC;
@@ -118,18 +101,21 @@ CREATE TABLE gateway.drift (
         'CHANGED_IN_VEHICLE', -- it was so, and was changed in the vehicle
         'UNIT_REPLACED',      -- the unit counts commands anew
         'UNKNOWN_PARAMETER',  -- the firmware does not report the parameter
-        'MODEL_MISMATCH')),   -- it says it is another model than the registry has
+        'MODEL_MISMATCH',     -- it says it is another model than the registry has
+        'NOT_MANAGED')),      -- a parameter nothing is wanted of was changed: a base parameter
     state text NOT NULL CHECK (state IN (
         'CORRECTING',         -- the OTA engine was asked to correct it
         'FAILED',             -- it gave up; there is a ticket
         'ALARM',              -- not to be corrected by commands: for people
         'CLOSED')),
     wanted_version bigint NOT NULL,
-    difference jsonb NOT NULL,                -- [{module, parameter, wanted, reported?}]
+    -- [{module, parameter, wanted, reported?}]; of NOT_MANAGED [{module, parameter, before, reported}]
+    difference jsonb NOT NULL,
     firmware text NOT NULL,                   -- as reported
     report_seq bigint NOT NULL,
     report_at timestamptz NOT NULL,           -- the vehicle's own time
-    rounds integer NOT NULL DEFAULT 1,        -- how often the engine was asked
+    asked_at timestamptz,                     -- when the engine was asked last
+    rounds integer NOT NULL DEFAULT 1,        -- how often it was asked anew
     reason text,                              -- why it failed, or is an alarm
     ticket_number text,
     failed_at timestamptz,
@@ -137,12 +123,14 @@ CREATE TABLE gateway.drift (
     ended text CHECK (ended IN (
         'CORRECTED',          -- a report matches, after a command of ours
         'BY_ITSELF',          -- a report matches, and nobody of us did it
-        'SUPERSEDED')),       -- something else is wanted now
+        'SUPERSEDED',         -- something else is wanted now
+        'NOTED')),            -- nothing is to be done about it (NOT_MANAGED)
     CHECK ((state = 'CLOSED') = (closed_at IS NOT NULL)),
     CHECK ((closed_at IS NULL) = (ended IS NULL))
 );
 CREATE UNIQUE INDEX drift_one_open ON gateway.drift (vin) WHERE closed_at IS NULL;
 CREATE INDEX drift_of ON gateway.drift (vin, opened_at);
+CREATE INDEX drift_closed ON gateway.drift (closed_at) WHERE closed_at IS NOT NULL;
 
 -- The engine gave up on a drift. Nothing where it was closed in the meantime.
 CREATE FUNCTION gateway.drift_failed_v1(
@@ -189,10 +177,10 @@ CREATE INDEX connectivity_log_of ON gateway.connectivity_log (vin, id DESC);
 CREATE INDEX connectivity_log_at ON gateway.connectivity_log (at);
 
 CREATE VIEW gateway.wanted_v1 AS
-    SELECT vin, version, wanted_values, digest, changed_at, cause
+    SELECT vin, version, wanted_values, changed_at, cause
     FROM gateway.wanted WHERE version > 0;
 CREATE VIEW gateway.wanted_history_v1 AS
-    SELECT vin, version, wanted_values, digest, changed_at, cause FROM gateway.wanted_history;
+    SELECT vin, version, wanted_values, changed_at, cause FROM gateway.wanted_history;
 CREATE VIEW gateway.drift_v1 AS
     SELECT drift_id, vin, opened_at, cause, state, wanted_version, difference, firmware, report_seq,
            report_at, rounds, reason, ticket_number, failed_at, closed_at, ended

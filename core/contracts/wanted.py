@@ -39,6 +39,19 @@ class Difference(msgspec.Struct, frozen=True, omit_defaults=True):
         return (self.module, self.parameter)
 
 
+class Change(msgspec.Struct, frozen=True):
+    """A parameter that nothing is wanted of, and that is not as it was the report before."""
+
+    module: str
+    parameter: str
+    before: ParameterValue
+    reported: ParameterValue
+
+    @property
+    def key(self) -> Key:
+        return (self.module, self.parameter)
+
+
 def parse_wanted(rows: Any) -> list[WantedValue]:
     """A jsonb column as wanted values."""
     return msgspec.convert(rows or [], list[WantedValue])

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from datetime import timedelta
 
 import core.log
 from core.contracts.bus import ReportedConfig
@@ -11,7 +12,7 @@ from core.db import Connection
 from core.errors import DomainError
 from gateway.dispatch.service import Ended
 from gateway.parts import BatchFollower, Followed, Gateway, Part
-from gateway.wanted import metrics, service
+from gateway.wanted import document, metrics, service
 from gateway.wanted.rules import DriftState, Report
 from gateway.wanted.service import Judging
 from gateway.wanted.settings import WantedSettings
@@ -42,29 +43,40 @@ def follower(settings: WantedSettings) -> BatchFollower:
     """Judges the last report of each vehicle in a batch."""
 
     async def follow(conn: Connection, batch: Sequence[Followed]) -> None:
-        last = {followed.vin: followed for followed in batch if _is_news(followed)}
-        for followed in last.values():
-            await _judge(conn, followed, settings)
+        before: dict[str, str | None] = {}
+        last: dict[str, Followed] = {}
+        for followed in batch:
+            if _is_news(followed):
+                before.setdefault(followed.vin, followed.before.reported_digest)
+                last[followed.vin] = followed
+        for vin, followed in last.items():
+            await _look_at(conn, followed, before[vin], settings)
 
     return follow
 
 
 def _is_news(followed: Followed) -> bool:
-    """A live report that was taken as the vehicle's latest; a retained one says what was."""
+    """A report that was taken as the vehicle's latest."""
     body, after = followed.body, followed.after
     return (
         isinstance(body, ReportedConfig)
-        and not followed.retained
         and after.new_values is not None
         and (after.reported_at, after.reported_seq) == (body.at, body.seq)
     )
 
 
-async def _judge(conn: Connection, followed: Followed, settings: WantedSettings) -> None:
+async def _look_at(
+    conn: Connection, followed: Followed, before: str | None, settings: WantedSettings
+) -> None:
+    """Compare digests, and look closer only where they differ; ``before``: of the last report."""
     body, after = followed.body, followed.after
     assert isinstance(body, ReportedConfig)
-    if not after.wanted_version:
-        return  # nothing is wanted of it
+    report = Report(body.values, body.seq, body.at, body.firmware, body.model)
+    judging = Judging(followed.vin, report, followed.now, settings, followed.on_commit)
+    if before is not None and before != after.reported_digest:
+        await service.note_changes(conn, judging)
+    if not after.wanted_version or followed.retained:
+        return  # nothing is wanted of it; a retained report says what was
     same = (
         body.model == after.model
         and (after.reported_digest, after.wanted_version)
@@ -73,22 +85,26 @@ async def _judge(conn: Connection, followed: Followed, settings: WantedSettings)
     )
     outcome = "same"
     if not same:
-        report = Report(body.values, body.seq, body.at, body.firmware, body.model)
-        judging = Judging(followed.vin, report, followed.now, settings, followed.on_commit)
         outcome = "looked_at" if await service.judge(conn, judging) else "too_old"
     followed.on_commit.append(metrics.REPORTS_COMPARED.labels(outcome).inc)
 
 
 async def look_once(gateway: Gateway, settings: WantedSettings) -> None:
-    """Judge drifts anew whose wanted version changed, each in its own transaction; set gauges."""
-    async with gateway.database.transaction() as conn:
-        vins = await service.superseded(conn, _BATCH)
-    for vin in vins:
+    """Judge anew the drifts that no report need come for, prune old ones, set the gauges."""
+    now, after = gateway.clock.now(), ""
+    while True:
         async with gateway.database.transaction() as conn:
-            judging = await service.judge_again(conn, vin, gateway.clock.now(), settings)
-        for count in [] if judging is None else judging.on_commit:
-            count()
+            vins = await service.to_look_at(conn, after, now, settings, _BATCH)
+        if not vins:
+            break
+        for vin in vins:
+            async with gateway.database.transaction() as conn:
+                judging = await service.judge_again(conn, vin, now, settings)
+            for count in [] if judging is None else judging.on_commit:
+                count()
+        after = vins[-1]
     async with gateway.database.transaction() as conn:
+        await service.prune(conn, now - timedelta(days=settings.keep_days))
         drifting = await service.count_drifting(conn)
     for state in DriftState:
         if state is not DriftState.CLOSED:
@@ -100,4 +116,4 @@ async def take_over(conn: Connection, ended: Sequence[Ended]) -> None:
     done = [command for command in ended if command.state == CommandState.COMPLETED.value]
     if done:
         ids = [command.command_id for command in done]
-        await service.take_over(conn, ids, max(command.completed_at for command in done))
+        await document.take_over(conn, ids, max(command.completed_at for command in done))

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from core.contracts.bus import ParameterSetting
-from core.contracts.wanted import Difference, Key
+from core.contracts.values import same_value
+from core.contracts.wanted import Change, Difference, Key
 
 
 class Cause(StrEnum):
@@ -17,6 +18,7 @@ class Cause(StrEnum):
     UNIT_REPLACED = "UNIT_REPLACED"
     UNKNOWN_PARAMETER = "UNKNOWN_PARAMETER"
     MODEL_MISMATCH = "MODEL_MISMATCH"
+    NOT_MANAGED = "NOT_MANAGED"
 
 
 class DriftState(StrEnum):
@@ -30,12 +32,14 @@ class Ended(StrEnum):
     CORRECTED = "CORRECTED"
     BY_ITSELF = "BY_ITSELF"
     SUPERSEDED = "SUPERSEDED"
+    NOTED = "NOTED"
 
 
 TOO_MANY = "TOO_MANY"
 # The vehicle was not there: the next time it reports it is.
 NOT_REACHED = frozenset({"OFFLINE", "TIMEOUT", "EXPIRED", "TRANSIENT_NETWORK", "IOT_API_ERROR",
                          "SAFE_STATE_WAIT_OVER"})  # fmt: skip
+_DAY = timedelta(days=1)
 _SETTLED = frozenset({"APPLIED", "REJECTED", "DEFERRED"})
 
 
@@ -72,6 +76,8 @@ class OpenDrift:
     rounds: int
     reason: str | None
     delivering: bool  # a correction of it is under way
+    asked_at: datetime | None = None  # when the engine was asked last
+    failed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,11 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class Update:
+    """It differs in another way by now; the engine was asked so lately that it is told later."""
+
+
+@dataclass(frozen=True, slots=True)
 class Alarm:
     """The drift is not to be corrected any more: for people."""
 
@@ -108,7 +119,7 @@ class Close:
     """The drift is over."""
 
 
-Decision = Nothing | Open | Ask | Alarm | Close
+Decision = Nothing | Open | Ask | Update | Alarm | Close
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +128,7 @@ class Limits:
 
     drifts_per_day: int = 5
     rounds: int = 3
+    ask_every: timedelta = timedelta(seconds=30)
 
 
 def says_the_present(report: Report, last: LastCommand | None, now: datetime) -> bool:
@@ -156,6 +168,7 @@ def decide(
     cause: Cause,
     today: int,
     limits: Limits,
+    now: datetime,
 ) -> Decision:
     """What a report that says the present means; ``today``: other drifts of the last 24 h.
 
@@ -176,7 +189,7 @@ def decide(
         if today >= limits.drifts_per_day:
             return Open(cause, DriftState.ALARM, TOO_MANY)
         return Open(cause, DriftState.CORRECTING)
-    return _go_on(known, report, version, found, today, limits)
+    return _go_on(known, report, version, found, today, limits, now)
 
 
 def _go_on(
@@ -186,17 +199,42 @@ def _go_on(
     found: Sequence[Difference],
     today: int,
     limits: Limits,
+    now: datetime,
 ) -> Decision:
     if known.reason == TOO_MANY and known.state == DriftState.ALARM:
         return Ask(again=True) if today < limits.drifts_per_day else Nothing()
     if known.state == DriftState.ALARM:
         return Ask(again=True)  # the model is right by now
-    changed = (
-        list(known.difference) != list(found)
-        or known.wanted_version != version
-        or known.firmware != report.firmware
-    )
+    superseded = known.wanted_version != version
+    changed = list(known.difference) != list(found) or known.firmware != report.firmware
     if known.state == DriftState.CORRECTING:
-        return Ask(again=False) if changed or not known.delivering else Nothing()
-    absent = known.reason in NOT_REACHED and known.rounds < limits.rounds
-    return Ask(again=True) if changed or absent else Nothing()
+        if not (changed or superseded or not known.delivering):
+            return Nothing()
+        # A vehicle that reports something else each second must not fill the engine's queue.
+        lately = known.asked_at is not None and now - known.asked_at < limits.ask_every
+        if not lately:
+            return Ask(again=False)
+        return Update() if changed or superseded else Nothing()
+    if superseded:
+        return Ask(again=True)
+    # What can be different this time; but not for ever, or a vehicle that refuses and reports now
+    # this, now that would use up its whole quota hour by hour.
+    hope = changed or known.reason in NOT_REACHED
+    rested = known.failed_at is not None and now - known.failed_at >= _DAY
+    return Ask(again=True) if hope and (known.rounds < limits.rounds or rested) else Nothing()
+
+
+def changed_by_others(
+    before: Sequence[ParameterSetting],
+    report: Sequence[ParameterSetting],
+    managed: frozenset[Key],
+) -> list[Change]:
+    """What became otherwise between two reports of the parameters that nothing is wanted of."""
+    was = {(item.module, item.parameter): item.value for item in before}
+    return [
+        Change(item.module, item.parameter, was[key], item.value)
+        for item in report
+        if (key := (item.module, item.parameter)) in was
+        and key not in managed
+        and not same_value(was[key], item.value)
+    ]

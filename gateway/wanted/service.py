@@ -11,12 +11,11 @@ from psycopg.types.json import Jsonb
 
 import core.jobs
 import core.log
-from core.contracts.bus import Command, ParameterSetting, digest_of
+from core.contracts.bus import ParameterSetting, digest_of
 from core.contracts.jobs import CorrectDrift
 from core.contracts.wanted import Difference, WantedValue, differences, next_change, parse_wanted
 from core.db import Connection, load_queries
-from core.errors import NotFound
-from core.ids import new_id, parse_vin
+from core.ids import new_id
 from gateway.wanted import metrics, rules
 from gateway.wanted.rules import Ended, LastCommand, Limits, OpenDrift, Report
 from gateway.wanted.settings import WantedSettings
@@ -63,6 +62,8 @@ class _Drift:
     firmware: str
     rounds: int
     reason: str | None
+    asked_at: datetime | None
+    failed_at: datetime | None
     delivering: bool
 
     @property
@@ -76,6 +77,8 @@ class _Drift:
             self.rounds,
             self.reason,
             self.delivering,
+            self.asked_at,
+            self.failed_at,
         )
 
 
@@ -90,22 +93,6 @@ class _Vin:
     vin: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Applied:
-    vin: str
-    source: str
-    body: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What gateway.want_v1 made of it; ``refused``: parameters that no service switches."""
-
-    outcome: str
-    version: int | None
-    refused: list[str]
-
-
 @dataclass(slots=True)
 class Judging:
     """One report to be judged, in the transaction that stores it."""
@@ -116,16 +103,20 @@ class Judging:
     settings: WantedSettings
     on_commit: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
 
+    @property
+    def limits(self) -> Limits:
+        settings = self.settings
+        return Limits(settings.drifts_per_day, settings.rounds, settings.ask_every)
+
 
 async def judge(conn: Connection, judging: Judging) -> bool:
     """Compare a report with what is wanted, and open, go on with or close the vehicle's drift.
 
     False where the report is older than our last command, so that it says nothing.
     """
-    row = {"vin": judging.vin, "day_ago": judging.now - timedelta(days=1)}
-    standing = await conn.one_or_none(_Standing, QUERIES["standing"], row)
-    if standing is None:
-        return True
+    standing = await _standing(conn, judging.vin, judging.now)
+    if standing is None or not standing.version:
+        return True  # nothing is wanted of it
     report, now = judging.report, judging.now
     if not rules.says_the_present(report, standing.last, now):
         return False
@@ -142,7 +133,8 @@ async def judge(conn: Connection, judging: Judging) -> bool:
         held,
         _cause(standing, judging, wanted, found),
         standing.today,
-        Limits(judging.settings.drifts_per_day, judging.settings.rounds),
+        judging.limits,
+        now,
     )
     await _carry_out(conn, judging, standing, drift, found, decision)
     # While it drifts nothing counts as in step, or the report that ends the drift would be skipped.
@@ -157,6 +149,11 @@ async def judge(conn: Connection, judging: Judging) -> bool:
         },
     )
     return True
+
+
+async def _standing(conn: Connection, vin: str, now: datetime) -> _Standing | None:
+    row = {"vin": vin, "day_ago": now - timedelta(days=1)}
+    return await conn.one_or_none(_Standing, QUERIES["standing"], row)
 
 
 def _cause(
@@ -185,15 +182,7 @@ async def _carry_out(
     found: Sequence[Difference],
     decision: rules.Decision,
 ) -> None:
-    row = {
-        "vin": judging.vin,
-        "now": judging.now,
-        "version": standing.version,
-        "difference": Jsonb(msgspec.to_builtins(found)),
-        "firmware": judging.report.firmware,
-        "report_seq": judging.report.seq,
-        "report_at": judging.report.at,
-    }
+    row = _row(judging, standing, msgspec.to_builtins(found))
     if isinstance(decision, rules.Open):
         await _open(conn, judging, decision, row)
     elif isinstance(decision, rules.Ask) and drift is not None:
@@ -201,6 +190,8 @@ async def _carry_out(
         more = {"drift_id": drift.drift_id, "more": int(decision.again), "cause": cause.value}
         await conn.execute(QUERIES["ask_again"], row | more)
         await core.jobs.defer(conn, CorrectDrift(judging.vin, drift.drift_id))
+    elif isinstance(decision, rules.Update) and drift is not None:
+        await conn.execute(QUERIES["update"], row | {"drift_id": drift.drift_id})
     elif isinstance(decision, rules.Alarm) and drift is not None:
         more = {"cause": decision.cause.value, "reason": decision.reason}
         await conn.execute(QUERIES["raise_alarm"], {"drift_id": drift.drift_id, **more})
@@ -208,6 +199,18 @@ async def _carry_out(
         log.error("drift alarm", vin=judging.vin, **more)
     elif isinstance(decision, rules.Close) and drift is not None:
         await _close(conn, judging, standing, drift)
+
+
+def _row(judging: Judging, standing: _Standing, difference: Any) -> dict[str, Any]:
+    return {
+        "vin": judging.vin,
+        "now": judging.now,
+        "version": standing.version,
+        "difference": Jsonb(difference),
+        "firmware": judging.report.firmware,
+        "report_seq": judging.report.seq,
+        "report_at": judging.report.at,
+    }
 
 
 async def _open(
@@ -256,8 +259,7 @@ async def judge_again(
 ) -> Judging | None:
     """Judge the vehicle's stored report anew, as after a change of what is wanted."""
     await conn.value(QUERIES["lock_state"], {"vin": vin})
-    row = {"vin": vin, "day_ago": now - timedelta(days=1)}
-    stored = await conn.one_or_none(_Standing, QUERIES["standing"], row)
+    stored = await _standing(conn, vin, now)
     if stored is None or stored.reported_seq is None or stored.reported_at is None:
         return None
     report = Report(
@@ -268,65 +270,45 @@ async def judge_again(
     return judging
 
 
-async def superseded(conn: Connection, batch: int) -> list[str]:
-    """Vehicles whose open drift was found with another wanted version."""
-    return [row.vin for row in await conn.all(_Vin, QUERIES["superseded"], {"batch": batch})]
+async def to_look_at(
+    conn: Connection, after: str, now: datetime, settings: WantedSettings, batch: int
+) -> list[str]:
+    """A page of vehicles, after the VIN ``after``, whose drift no report need come for."""
+    row = {"after": after, "batch": batch, "asked_before": now - settings.ask_every}
+    return [row.vin for row in await conn.all(_Vin, QUERIES["to_look_at"], row)]
+
+
+async def note_changes(conn: Connection, judging: Judging) -> None:
+    """Put on record what others changed of what nothing is wanted of; nobody corrects it (S2).
+
+    A parameter that a service switches counts only where no command was applied since the report
+    before, for a service that is being bought is wanted only once it is proved.
+    """
+    standing = await _standing(conn, judging.vin, judging.now)
+    if standing is None or standing.reported_at is None:
+        return
+    report = judging.report
+    managed = frozenset(item.key for item in parse_wanted(standing.wanted_values))
+    changes = rules.changed_by_others(standing.reported, report.values, managed)
+    if changes and report.seq != standing.reported_seq:
+        switched = await conn.all(_Parameter, QUERIES["switched"], {"model": standing.model})
+        optional = {(row.module, row.parameter) for row in switched}
+        changes = [change for change in changes if change.key not in optional]
+    if not changes:
+        return
+    row = _row(judging, standing, msgspec.to_builtins(changes))
+    limit = {"a_day": judging.settings.drifts_per_day, "day_ago": judging.now - timedelta(days=1)}
+    judging.on_commit.append(metrics.DRIFTS.labels(rules.Cause.NOT_MANAGED.value).inc)
+    if await conn.execute(QUERIES["note"], row | {"drift_id": new_id(), **limit}):
+        log.warning("changed by others", vin=judging.vin, difference=row["difference"].obj)
+
+
+async def prune(conn: Connection, before: datetime) -> int:
+    """Forget drifts that were over ``before``; how many."""
+    return await conn.execute(QUERIES["prune"], {"before": before})
 
 
 async def count_drifting(conn: Connection) -> dict[str, int]:
     """Vehicles that drift now, by state."""
     rows = await conn.dicts(QUERIES["count_drifting"])
     return {row["state"]: row["vehicles"] for row in rows}
-
-
-async def want(
-    conn: Connection, vin: str, values: Sequence[WantedValue], cause: str, now: datetime
-) -> Told:
-    """Merge ``values`` into what is wanted of the vehicle (ADR 5); only what a service switches."""
-    row = {"vin": vin, "values": Jsonb(msgspec.to_builtins(values)), "cause": cause, "now": now}
-    told = await conn.one_or_none(Told, QUERIES["want"], row)
-    assert told is not None
-    return told
-
-
-async def take_over(conn: Connection, command_ids: Sequence[UUID], now: datetime) -> None:
-    """Want what these commands of the gateway's own door set: their vehicles have proved it."""
-    for row in await conn.all(_Applied, QUERIES["applied_commands"], {"ids": list(command_ids)}):
-        command = msgspec.convert(row.body, Command)
-        reverts = {(item.module, item.parameter): item.value for item in command.revert_values}
-        values = [
-            WantedValue(
-                item.module,
-                item.parameter,
-                item.value,
-                command.valid_until if (item.module, item.parameter) in reverts else None,
-                reverts.get((item.module, item.parameter)) if command.valid_until else None,
-            )
-            for item in command.values
-        ]
-        told = await want(conn, row.vin, values, f"{row.source}: {command.service}", now)
-        if told.refused:
-            log.warning("not in the wanted configuration", vin=row.vin, parameters=told.refused)
-
-
-async def configuration(
-    conn: Connection, vin: str, now: datetime, settings: WantedSettings
-) -> dict[str, Any]:
-    """Wanted, reported and their difference, for people; NotFound: no such vehicle."""
-    parsed = parse_vin(vin)
-    rows = await conn.dicts(QUERIES["configuration"], {"vin": parsed})
-    if not rows:
-        raise NotFound("UNKNOWN_VIN", f"the registry does not know the vehicle {parsed}")
-    row = rows[0]
-    wanted = parse_wanted(row["wanted_values"])
-    reported = msgspec.convert(row["reported_values"] or [], list[ParameterSetting])
-    drifts = await conn.dicts(QUERIES["drift_shown"], {"vin": parsed})
-    return {
-        **row,
-        "difference": differences(wanted, reported, now, settings.end_grace)
-        if row["reported_at"]
-        else [],
-        "wanted": wanted,
-        "reported": reported,
-        "drift": drifts[0] if drifts else None,
-    }

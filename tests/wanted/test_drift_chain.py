@@ -38,9 +38,6 @@ async def test_in_step_costs_no_work_and_opens_nothing(world: Chain) -> None:
     await world.car.report()
     [state] = await world.ota.sql("SELECT * FROM gateway.vehicle_state")
     assert (state["in_step_digest"], state["in_step_version"]) == (state["reported_digest"], 1)
-    # What is not managed is the vehicle's own business.
-    world.car.set_by_hand(SNOW, 1)
-    await world.car.report()
     assert await world.drifts() == []
 
 

@@ -1,12 +1,9 @@
 """The wanted document: what gets in, when its version rises, and who may write it (ADR 5)."""
 
-import json
-
 import pytest
 
-from core.contracts.bus import ParameterSetting, digest_of
+from core.contracts.bus import ParameterSetting
 from core.contracts.jobs import RequestActivation, WithdrawActivation
-from core.db import Database
 from tests.ota_engine.world import OFFROAD_ON, POWER_OFF, POWER_ON, VIN
 from tests.wanted.world import POWER, Chain
 
@@ -26,7 +23,6 @@ async def test_a_proved_service_is_wanted_until_it_ends(world: Chain) -> None:
     assert await world.wanted() == {POWER: "HIGH"}
     [row] = await world.ota.sql("SELECT * FROM gateway.wanted_v1")
     assert row["cause"] == "PERF_BOOST_50: active"
-    assert row["digest"] == digest_of(POWER_ON)
     [item] = row["wanted_values"]
     end = (await world.ota.activation(job.activation_id))["expires_at"]
     assert item["revert"] == "NORMAL"
@@ -84,28 +80,6 @@ async def test_an_unknown_vehicle_wants_nothing(world: Chain) -> None:
         world.ota.clock.now(),
     )
     assert (row["outcome"], row["version"]) == ("UNKNOWN_VIN", None)
-
-
-@pytest.mark.parametrize("value", ['"é€🚗"', "true", "4", "4.0", "0.5", "0", '""', '"a\\"b\\\\"'])
-async def test_its_digest_is_that_of_the_bus(room: Database, value: str) -> None:
-    values = [
-        ParameterSetting("HVAC", "b", json.loads(value)),
-        ParameterSetting("HVAC", "a", 1),
-        ParameterSetting("ADAS", "z", False),
-    ]
-    async with room.transaction() as conn:
-        digest = await conn.value(
-            "SELECT gateway.config_digest(%(v)s::jsonb)",
-            {
-                "v": json.dumps(
-                    [
-                        {"module": v.module, "parameter": v.parameter, "value": v.value}
-                        for v in values
-                    ]
-                )
-            },
-        )
-    assert digest == digest_of(values)
 
 
 async def test_it_rolls_back_with_its_caller(world: Chain) -> None:

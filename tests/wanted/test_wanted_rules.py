@@ -1,5 +1,6 @@
 """What reports mean for what is wanted: pure decisions, and S2 whatever comes in."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.contracts.bus import ParameterSetting, ParameterValue
+from core.contracts.values import same_value
 from core.contracts.wanted import (
     Difference,
     InUse,
@@ -31,6 +33,8 @@ from gateway.wanted.rules import (
     Open,
     OpenDrift,
     Report,
+    Update,
+    changed_by_others,
     decide,
     says_the_present,
 )
@@ -41,6 +45,7 @@ from ota_engine.wanted_repository import PlatformService
 NOW = datetime(2026, 11, 24, 8, tzinfo=UTC)
 DAY = timedelta(days=1)
 GRACE = timedelta(minutes=5)
+LIMITS = Limits(5, 3, timedelta(seconds=30))
 REPORT = Report([], 41, NOW, "2.4.1", "AURORA")
 FOUND = [Difference("ENGINE_CONTROL", "power_mode", "HIGH", "NORMAL")]
 
@@ -189,7 +194,7 @@ def judged(
     version: int = 3,
 ) -> Decision:
     return decide(
-        drift, REPORT, model, version, found, held, Cause.NOT_FOLLOWED, today, Limits(5, 3)
+        drift, REPORT, model, version, found, held, Cause.NOT_FOLLOWED, today, LIMITS, NOW
     )
 
 
@@ -218,6 +223,43 @@ def test_a_failed_one_is_tried_again_only_where_that_can_help() -> None:
     assert judged(known(failed, reason="INCOMPATIBLE", firmware="2.3")) == Ask(again=True)
     assert judged(known(failed, reason="OFFLINE")) == Ask(again=True)
     assert judged(known(failed, reason="OFFLINE", rounds=3)) == Nothing()
+    assert judged(known(failed, reason="OFFLINE", rounds=3, failed_at=NOW - DAY)) == Ask(again=True)
+    assert judged(known(failed, reason="BUSY", failed_at=NOW - DAY)) == Nothing()
+    assert judged(known(failed, reason="BUSY", rounds=3), version=4) == Ask(again=True)
+
+
+def test_a_vehicle_that_refuses_now_this_now_that_is_not_fought_for_ever() -> None:
+    """Each round may cost six commands, and a customer shares the vehicle's quota with them."""
+    other = [Difference("HVAC", "climate_zones", 1, 4)]
+    failed = known(DriftState.FAILED, reason="INVALID_VALUE", rounds=2, failed_at=NOW)
+    assert judged(failed, other) == Ask(again=True)
+    failed = known(DriftState.FAILED, reason="INVALID_VALUE", rounds=3, failed_at=NOW)
+    assert judged(failed, other) == Nothing()
+    assert judged(replace(failed, failed_at=NOW - DAY), other) == Ask(again=True)
+
+
+def test_the_engine_is_not_asked_at_every_report() -> None:
+    other = [Difference("HVAC", "climate_zones", 1, 4)]
+    lately = known(DriftState.CORRECTING, delivering=False, asked_at=NOW - timedelta(seconds=29))
+    assert judged(lately) == Nothing()
+    assert judged(lately, other) == Update()
+    assert judged(lately, version=4) == Update()
+    before = replace(lately, asked_at=NOW - timedelta(seconds=30))
+    assert judged(before) == Ask(again=False)
+    assert judged(replace(before, delivering=True)) == Nothing()
+
+
+@given(settings_lists, settings_lists, st.sets(names))
+def test_what_others_changed_is_neither_managed_nor_new(
+    before: list[ParameterSetting], after: list[ParameterSetting], managed: set[str]
+) -> None:
+    changes = changed_by_others(before, after, frozenset(("M", name) for name in managed))
+    was = {item.parameter: item.value for item in before}
+    now = {item.parameter: item.value for item in after}
+    assert {change.parameter for change in changes} == {
+        name for name in was.keys() & now.keys() - managed if not same_value(was[name], now[name])
+    }
+    assert all((c.before, c.reported) == (was[c.parameter], now[c.parameter]) for c in changes)
 
 
 def test_another_model_is_for_people() -> None:

@@ -44,6 +44,20 @@ CLIENT = "caas-gateway-0"
 POWER = "ENGINE_CONTROL.power_mode"
 OFF_ROAD = "TRACTION_CONTROL.off_road_mode"
 SNOW = "TRACTION_CONTROL.snow_mode_available"
+STREAMING = "INFOTAINMENT.premium_streaming"
+# A service that may be switched while driving, beside the engine's own seed.
+STREAMING_SEED = """
+WITH service AS (
+  INSERT INTO config.service (service_id, code, name, category, requires_maintenance)
+  VALUES (gen_random_uuid(), 'PREMIUM_ENTERTAINMENT', 'Streaming', 'entertainment', false)
+), mapping AS (
+  INSERT INTO config.mapping (service_code, platform, settings, safe_state)
+  VALUES ('PREMIUM_ENTERTAINMENT', 'AURORA', '[{"module":"INFOTAINMENT",
+    "parameter":"premium_streaming","on_value":true,"off_value":false}]', 'ANY')
+)
+INSERT INTO config.capability (model, firmware_version, module, parameter, allowed)
+VALUES ('AURORA', '2.4.1', 'INFOTAINMENT', 'premium_streaming', '[true, false]')
+"""
 
 
 @dataclass
@@ -55,6 +69,8 @@ class Car:
     line: bool = True
     operational: Operational = Operational.PARKED
     read: int = 0
+    # What it reports beside its optional parameters, as a vehicle of another maker might.
+    base: list[ParameterSetting] = field(default_factory=list[ParameterSetting])
 
     async def obey(self) -> None:
         """Take every command on the bus that was not read yet, while there is a line."""
@@ -117,6 +133,8 @@ class Car:
             VehicleEvent: Topic.EVENT,
             PresenceMessage: Topic.PRESENCE,
         }[type(body)]
+        if isinstance(body, ReportedConfig):
+            body = msgspec.structs.replace(body, values=[*body.values, *self.base])
         await self.world.hear(topic, body)
 
 
@@ -216,6 +234,7 @@ async def chain(dsn: str, **settings: Any) -> AsyncGenerator[Chain]:
     """A chain whose car is enrolled, and has connected."""
     ota = await open_world(dsn, **settings)
     await ota.vehicle("OFFLINE")
+    await ota.sql(STREAMING_SEED)
     room = Database(load(DatabaseSettings, dsn=dsn, set_role=True), role="caas_gateway")
     await room.open()
     broker = MemoryBroker()
