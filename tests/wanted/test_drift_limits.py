@@ -1,9 +1,11 @@
 """Corrections stand back: for customers, for what is not ours, and for a car that fights."""
 
+import asyncio
+
 import pytest
 
 from core.contracts.bus import Operational, ParameterSetting, Reason
-from core.contracts.jobs import WithdrawActivation
+from core.contracts.jobs import CorrectDrift, WithdrawActivation
 from gateway.wanted import metrics
 from tests.ota_engine.world import POWER_OFF, POWER_ON, VIN
 from tests.wanted.test_drift_chain import HOUR, bought, configures, only_drift
@@ -148,21 +150,23 @@ async def test_a_correction_leaves_alone_what_a_customers_delivery_has_in_hand(
     """Bought again while the car still drives with the old one on: no off and on for nothing."""
     await world.want(*POWER_OFF)
     world.car.set_by_hand(POWER, "HIGH")
-    await world.car.lose_line()
-    await world.car.connect()
-    assert (await only_drift(world))["state"] == "CORRECTING"
-    await world.car.lose_line()
+    world.car.unit.faults = FaultSet([Fault(kind=FaultKind.REFUSE, reason=Reason.BUSY)])
+    await world.car.report()
+    await world.work()
+    assert await corrections(world) == [("WAITING", "BUSY")]
+    world.ota.clock.advance(20)
     job = await world.ota.buy("PERF_BOOST_50", days=None)
     await world.work()
-    await world.car.connect()
-    await world.later(300)
+    assert await world.ota.state(job) == "RETRY_SCHEDULED"
+    await world.later(15)  # the correction's turn, and not yet the purchase's
+    assert await corrections(world) == [("ABANDONED", "IN_HAND")]
+    world.car.unit.faults = FaultSet()
+    await world.later(30)
     assert await world.ota.state(job) == "ACTIVE"
-    assert world.car.values[POWER] == "HIGH"
     sent = [command.values for command in world.ota.commands()]
-    assert sent, "the purchase is proved by a command"
-    assert all(values == POWER_ON for values in sent)
+    assert sent == [POWER_OFF, POWER_ON, POWER_ON]
     await world.look()
-    assert [drift["ended"] for drift in await world.drifts()] != [None]
+    assert (await only_drift(world))["state"] == "CLOSED"
 
 
 async def test_a_correction_nobody_makes_is_asked_for_without_a_report(world: Chain) -> None:
@@ -180,6 +184,23 @@ async def test_a_correction_nobody_makes_is_asked_for_without_a_report(world: Ch
     await world.work()
     assert world.car.values[POWER] == "HIGH"
     assert (await only_drift(world))["ended"] == "CORRECTED"
+
+
+async def test_replicas_at_once_make_one_correction(world: Chain) -> None:
+    """The same job twice, and the same look by several gateways: one question, one delivery."""
+    await bought(world, days=None)
+    world.ota.clock.advance(60)
+    world.car.set_by_hand(POWER, "NORMAL")
+    await world.car.report()
+    world.ota.clock.advance(world.settings.ask_every_s)
+    await asyncio.gather(*(world.look() for _ in range(4)))
+    jobs = await world.ota.deferred("ota.correct_drift")
+    assert len(jobs) == 2, "the report's, and that of one look"
+    drift = (await only_drift(world))["drift_id"]
+    await asyncio.gather(*(world.ota.do(CorrectDrift(VIN, drift)) for _ in range(4)))
+    rows = await world.ota.sql("SELECT state FROM ota.delivery WHERE direction = 'CORRECTION'")
+    assert len(rows) == 1
+    assert configures(world) == 2
 
 
 async def test_no_page_of_drifts_hides_the_next(world: Chain) -> None:
