@@ -182,9 +182,8 @@ async def configure(unit: Unit, delivery: Delivery, vehicle: Vehicle) -> Outcome
         valid_until=delivery.valid_until,
         revert_values=parse_settings(delivery.revert),
     )
-    settings = unit.settings
-    reserved = min(settings.correction_quota_per_hour, settings.quota_per_hour)
-    return await commands.admit(unit, draft, delivery, quota=reserved)
+    quota = max(1, unit.settings.quota_per_hour - unit.settings.correction_reserve)
+    return await commands.admit(unit, draft, delivery, quota=quota)
 
 
 def _still_wanted(

@@ -131,7 +131,7 @@ async def test_corrections_leave_room_in_the_quota_for_customers(world: Chain) -
         await world.car.report()
         for _ in range(20):
             await world.later(60)
-    limit = world.ota.settings.correction_quota_per_hour
+    limit = world.ota.settings.quota_per_hour - world.ota.settings.correction_reserve
     assert configures(world) == limit
     assert await corrections(world) == [("FAILED", "BUSY"), ("WAITING", "QUOTA")]
     world.car.unit.faults = FaultSet()
