@@ -70,7 +70,7 @@ FROM gateway.vehicle_v1 v LEFT JOIN gateway.wanted_v1 w USING (vin)
 WHERE v.vin = %(vin)s;
 
 -- name: drifts
-SELECT drift_id, opened_at, cause, state, rounds, reason, ticket_number, closed_at, ended
+SELECT drift_id, opened_at, cause, state, difference, rounds, reason, ticket_number, closed_at, ended
 FROM gateway.drift_v1 WHERE vin = %(vin)s
 ORDER BY opened_at DESC LIMIT %(limit)s;
 

@@ -82,11 +82,22 @@ class DifferenceOut(CamelModel):
     reported: bool | int | float | str | None = None
 
 
+class DriftDifferenceOut(CamelModel):
+    """Of cause NOT_MANAGED ``before`` (what it was the report before), else ``wanted``."""
+
+    module: str
+    parameter: str
+    wanted: bool | int | float | str | None = None
+    before: bool | int | float | str | None = None
+    reported: bool | int | float | str | None = None
+
+
 class DriftOut(CamelModel):
     drift_id: UUID
     opened_at: datetime
     cause: str
     state: str
+    difference: list[DriftDifferenceOut]
     rounds: int
     reason: str | None
     ticket_number: str | None

@@ -43,14 +43,13 @@ def follower(settings: WantedSettings) -> BatchFollower:
     """Judges the last report of each vehicle in a batch."""
 
     async def follow(conn: Connection, batch: Sequence[Followed]) -> None:
-        before: dict[str, str | None] = {}
         last: dict[str, Followed] = {}
         for followed in batch:
             if _is_news(followed):
-                before.setdefault(followed.vin, followed.before.reported_digest)
                 last[followed.vin] = followed
-        for vin, followed in last.items():
-            await _look_at(conn, followed, before[vin], settings)
+                await _compare(conn, followed, settings)
+        for followed in last.values():
+            await _look_at(conn, followed, settings)
 
     return follow
 
@@ -65,16 +64,25 @@ def _is_news(followed: Followed) -> bool:
     )
 
 
-async def _look_at(
-    conn: Connection, followed: Followed, before: str | None, settings: WantedSettings
-) -> None:
-    """Compare digests, and look closer only where they differ; ``before``: of the last report."""
-    body, after = followed.body, followed.after
+async def _compare(conn: Connection, followed: Followed, settings: WantedSettings) -> None:
+    """With the report before: by the digest, and closer only where that differs."""
+    before = followed.before
+    if before.reported_digest not in (None, followed.after.reported_digest):
+        judging = _judging(followed, settings)
+        await service.note_changes(conn, judging, before.new_values, before.reported_seq)
+
+
+def _judging(followed: Followed, settings: WantedSettings) -> Judging:
+    body = followed.body
     assert isinstance(body, ReportedConfig)
     report = Report(body.values, body.seq, body.at, body.firmware, body.model)
-    judging = Judging(followed.vin, report, followed.now, settings, followed.on_commit)
-    if before is not None and before != after.reported_digest:
-        await service.note_changes(conn, judging)
+    return Judging(followed.vin, report, followed.now, settings, followed.on_commit)
+
+
+async def _look_at(conn: Connection, followed: Followed, settings: WantedSettings) -> None:
+    """With what is wanted: by the digest, and closer only where that is not as last in step."""
+    body, after = followed.body, followed.after
+    assert isinstance(body, ReportedConfig)
     if not after.wanted_version or followed.retained:
         return  # nothing is wanted of it; a retained report says what was
     same = (
@@ -85,7 +93,8 @@ async def _look_at(
     )
     outcome = "same"
     if not same:
-        outcome = "looked_at" if await service.judge(conn, judging) else "too_old"
+        looked_at = await service.judge(conn, _judging(followed, settings))
+        outcome = "looked_at" if looked_at else "too_old"
     followed.on_commit.append(metrics.REPORTS_COMPARED.labels(outcome).inc)
 
 

@@ -278,19 +278,28 @@ async def to_look_at(
     return [row.vin for row in await conn.all(_Vin, QUERIES["to_look_at"], row)]
 
 
-async def note_changes(conn: Connection, judging: Judging) -> None:
+async def note_changes(
+    conn: Connection,
+    judging: Judging,
+    before: list[dict[str, Any]] | None,
+    seq_before: int | None,
+) -> None:
     """Put on record what others changed of what nothing is wanted of; nobody corrects it (S2).
 
+    ``before``, ``seq_before``: of the report before; values None = they are those in the database.
     A parameter that a service switches counts only where no command was applied since the report
     before, for a service that is being bought is wanted only once it is proved.
     """
     standing = await _standing(conn, judging.vin, judging.now)
-    if standing is None or standing.reported_at is None:
+    if standing is None:
         return
     report = judging.report
     managed = frozenset(item.key for item in parse_wanted(standing.wanted_values))
-    changes = rules.changed_by_others(standing.reported, report.values, managed)
-    if changes and report.seq != standing.reported_seq:
+    values = (
+        standing.reported if before is None else msgspec.convert(before, list[ParameterSetting])
+    )
+    changes = rules.changed_by_others(values, report.values, managed)
+    if changes and report.seq != seq_before:
         switched = await conn.all(_Parameter, QUERIES["switched"], {"model": standing.model})
         optional = {(row.module, row.parameter) for row in switched}
         changes = [change for change in changes if change.key not in optional]
