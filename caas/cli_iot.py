@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, TypeVar
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from rich.table import Table
 from caas.database import one_transaction
 from core.clock import SystemClock, rfc3339
 from core.db import Connection
+from core.errors import Invalid
 from core.settings import load
 
 T = TypeVar("T")
@@ -30,9 +32,15 @@ def create(
         list[str] | None, typer.Option(help="configure, read; both where none is given.")
     ] = None,
     vin: Annotated[list[str] | None, typer.Option(help="A vehicle it may reach.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="It may reach every vehicle of this model.")
+    ] = None,
     every_vehicle: Annotated[bool, typer.Option(help="It may reach all of them.")] = False,
     callback_url: Annotated[
         str | None, typer.Option(help="Where it wants to hear how commands end.")
+    ] = None,
+    telemetry_url: Annotated[
+        str | None, typer.Option(help="Where it wants its vehicles' telemetry.")
     ] = None,
 ) -> None:
     """Let a system in: prints its secrets, once."""
@@ -46,7 +54,9 @@ def create(
             now=SystemClock().now(),
             scopes=scope or clients.SCOPES,
             every_vehicle=every_vehicle,
+            models=model or (),
             callback_url=callback_url,
+            telemetry_url=telemetry_url,
             allow_http=load(IotApiSettings).callback_allow_http,
         )
         await clients.allow(conn, client_id, vin or [], allowed=True)
@@ -72,6 +82,40 @@ def rotate(client_id: ClientId) -> None:
     )
     typer.echo(f"client secret    {secret}")
     typer.echo(f"the old one ends in {overlap_s / 3600:g} h")
+
+
+@iot_app.command()
+def key(client_id: ClientId) -> None:
+    """Give a client a key to sign requests with; an old one stays good for the overlap."""
+    from gateway.iot_api import keys
+    from gateway.iot_api.settings import IotApiSettings
+
+    overlap_s = load(IotApiSettings).secret_overlap_s
+    now = SystemClock().now()
+    made = _with_database(lambda conn: keys.add_key(conn, client_id, now=now, overlap_s=overlap_s))
+    typer.echo(f"key id      {made.key_id}")
+    typer.echo(f"key secret  {made.secret}")
+
+
+@iot_app.command()
+def certificate(
+    client_id: ClientId,
+    file: Annotated[Path, typer.Argument(help="The certificate, PEM.")],
+    remove: Annotated[bool, typer.Option(help="It lets nobody in any more.")] = False,
+) -> None:
+    """Let a client in by a certificate, which a TLS proxy checks and hands on."""
+    from gateway.iot_api import keys
+    from gateway.iot_api.auth import fingerprint_of
+
+    fingerprint = fingerprint_of(file.read_text(encoding="utf-8", errors="replace"))
+    if fingerprint is None:
+        raise Invalid("NO_CERTIFICATE", f"{file} is no certificate in PEM")
+    now = SystemClock().now()
+    if remove:
+        _with_database(lambda conn: keys.remove_certificate(conn, client_id, fingerprint))
+    else:
+        _with_database(lambda conn: keys.add_certificate(conn, client_id, fingerprint, now=now))
+    typer.echo(f"{client_id} {'without' if remove else 'with'} {fingerprint.hex()}")
 
 
 @iot_app.command()
@@ -112,7 +156,9 @@ def list_clients(as_json: AsJson = False) -> None:
         return
     table = Table("client", "status", "scopes", "vehicles", "callback")
     for client in found:
-        reach = "every one" if client.every_vehicle else str(client.vehicles)
+        reach = "every one"
+        if not client.every_vehicle:
+            reach = ", ".join([*client.models, f"{client.vehicles} by name"])
         url = client.callback_url or ""
         table.add_row(client.client_id, client.status, " ".join(client.scopes), reach, url)
     Console(highlight=False).print(table)

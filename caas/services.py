@@ -31,6 +31,7 @@ _SETTINGS_MODULES = (
     "gateway.dispatch.settings",
     "gateway.iot_api.settings",
     "gateway.wanted.settings",
+    "gateway.foreign.settings",
     "ota_engine.settings",
     "telemetry.settings",
     "api.settings",

@@ -27,7 +27,16 @@ from core.contracts.bus import (
 from core.contracts.topics import UPWARD, Topic, filter_of, parse_topic
 from core.db import Connection, Database, is_content_error, load_queries
 from gateway import metrics, state
-from gateway.parts import BatchFollower, Body, Changed, ChangeFollower, Followed, Follower
+from gateway.parts import (
+    BatchFollower,
+    Body,
+    Changed,
+    ChangeFollower,
+    Followed,
+    Follower,
+    Telemetry,
+    TelemetryTaker,
+)
 from gateway.settings import GatewaySettings, PresenceSettings
 from gateway.state import VehicleState
 
@@ -85,6 +94,7 @@ class Consumer:
         followers: Sequence[Follower] = (),
         batch_followers: Sequence[BatchFollower] = (),
         change_followers: Sequence[ChangeFollower] = (),
+        telemetry_takers: Sequence[TelemetryTaker] = (),
     ) -> None:
         self._database = database
         self._bus = bus
@@ -95,6 +105,7 @@ class Consumer:
         self._followers = followers
         self._batch_followers = batch_followers
         self._change_followers = change_followers
+        self._telemetry_takers = telemetry_takers
         self._seen: dict[str, float] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -155,7 +166,8 @@ class Consumer:
         tally = _Tally()
         # Only a sign of life, and one written a moment ago: no reason to go to the database.
         news = [item for item in batch if item.vin and (item.body or self._is_sign_of_life(item))]
-        if not news:
+        taken = [(taker, of) for taker in self._telemetry_takers if (of := _wanted(taker, batch))]
+        if not news and not taken:
             return tally
         now = self._clock.now()
         async with self._database.transaction() as conn:
@@ -194,6 +206,8 @@ class Consumer:
             for follow_changes in self._change_followers if changes else ():
                 await follow_changes(conn, changes)
             await _save(conn, before, after)
+            for taker, of in taken:
+                await taker.take(conn, of, now, tally.on_commit)
         moment = time.monotonic()
         self._seen.update((vin, moment) for vin in after)
         return tally
@@ -224,6 +238,15 @@ class Consumer:
         if item.message.retain:
             return vehicle
         return state.seen(vehicle, now, limited_below)
+
+
+def _wanted(taker: TelemetryTaker, batch: Sequence[Received]) -> list[Telemetry]:
+    """The telemetry in a batch that ``taker`` wants."""
+    return [
+        Telemetry(item.vin, item.message.payload)
+        for item in batch
+        if item.vin and item.body is None and item.refusal is None and taker.wants(item.vin)
+    ]
 
 
 async def _save(

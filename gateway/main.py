@@ -19,10 +19,13 @@ from core.settings import (
     load,
 )
 from gateway import links
+from gateway.broker_stats import part as broker_stats
 from gateway.commands import part as commands
 from gateway.consumer import Consumer, subscriptions
 from gateway.dispatch import part as dispatch
 from gateway.dispatch.settings import DispatchSettings
+from gateway.foreign import part as foreign
+from gateway.foreign.settings import ForeignSettings
 from gateway.http import make_app
 from gateway.iot_api import callbacks
 from gateway.iot_api import part as iot_api
@@ -46,6 +49,8 @@ def parts(gateway: Gateway, settings: GatewaySettings, silence: PresenceSettings
         iot_api.part(gateway, load(IotApiSettings)),
         # After dispatch: what a report proves is wanted before it is compared.
         wanted.part(gateway, load(WantedSettings)),
+        foreign.part(gateway, load(ForeignSettings)),
+        broker_stats.part(gateway),
     ]
 
 
@@ -108,6 +113,7 @@ async def _consume(
         followers=[follower for part in made for follower in part.followers],
         batch_followers=[follower for part in made for follower in part.batch_followers],
         change_followers=[follower for part in made for follower in part.change_followers],
+        telemetry_takers=[taker for part in made for taker in part.telemetry_takers],
     )
     try:
         await consumer.run(stop)

@@ -87,6 +87,28 @@ class ChangeFollower(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Telemetry:
+    """A telemetry message as it came, not read: most of them nobody here wants."""
+
+    vin: str
+    payload: bytes
+
+
+class TelemetryTaker(Protocol):
+    """Takes the telemetry of the vehicles it wants, in the batch's transaction."""
+
+    def wants(self, vin: str) -> bool: ...
+
+    async def take(
+        self,
+        conn: Connection,
+        messages: Sequence[Telemetry],
+        now: datetime,
+        on_commit: list[Callable[[], None]],
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """One concern: its deferred jobs, routes, applications (path → one), loops, followers.
 
@@ -100,3 +122,4 @@ class Part:
     followers: Sequence[Follower] = ()
     batch_followers: Sequence[BatchFollower] = ()
     change_followers: Sequence[ChangeFollower] = ()
+    telemetry_takers: Sequence[TelemetryTaker] = ()

@@ -1,5 +1,6 @@
 """Real brokers for the tests: Mosquitto and the embedded one, each started once a session."""
 
+import asyncio
 import os
 import secrets
 import signal
@@ -7,7 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,9 +17,11 @@ import pytest
 from caas.brokers import BrokerPlan, plan_broker
 from core.passwords import PasswordFile
 from core.settings import BusSettings, load
+from gateway.accounts.commands import Command, set_secret, tag_of
+from gateway.accounts.control import open_control
 
 PREFIX = "caas/v1/vehicles"
-SERVICES = ("svc-gateway", "svc-ota", "svc-telemetry", "svc-monitor")
+SERVICES = ("svc-gateway", "svc-bridge", "svc-ota", "svc-telemetry", "svc-monitor")
 DEADLINE_S = 20.0
 ACCEPTED, NOT_AUTHORIZED = 0, 5
 
@@ -79,10 +83,23 @@ class RunningBroker:
         secret = secret or secrets.token_hex(32)
         self.passwords.set(name, secret)
         self.secrets[name] = secret
-        if self.plan.reload_on is not None and self._process is not None:
-            self._process.send_signal(signal.SIGHUP)
+        if self._process is None:
+            return secret
+        if self.plan.live:
+            self.control(set_secret(name, secret, tag_of(self.passwords.read()[name])))
         wait_until(lambda: self.can_log_in(name, secret), f"{name} can log in")
         return secret
+
+    def control(self, commands: Sequence[Command]) -> None:
+        """Have the broker's plugin do this, as the gateway does."""
+
+        async def run() -> None:
+            async with open_control(self.settings("svc-gateway")) as control:
+                await control.run(commands)
+
+        # In a thread: the caller's own loop may be running.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, run()).result()
 
     def can_log_in(self, name: str, secret: str) -> bool:
         """Whether the broker accepts a CONNECT (3.1.1, clean session, a client id of its own)."""

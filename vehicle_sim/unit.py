@@ -4,21 +4,16 @@ Its rules are BUS (Command, Answer, ReportedConfig) and DOMAIN 7 ("Vehicle dutie
 one struct that the caller writes to disk before anything of a :class:`Reaction` goes out.
 """
 
-import base64
-import binascii
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import cast
 from uuid import UUID
 
 from joserfc.jwk import KeySet
 
 from core.contracts import jws
 from core.contracts.bus import (
-    MAX_INTEGER,
     STANDING,
     ActiveService,
     Answer,
@@ -97,7 +92,7 @@ class ControlUnit:
         except Unusable as error:
             bad = error.code == Reason.BAD_SIGNATURE
             reason = Reason.BAD_SIGNATURE if bad else Reason.MALFORMED
-            command_id, seq = peek_ids(payload)
+            command_id, seq = jws.peek_ids(payload)
             return Reaction(out=[self._answer(now, command_id, seq, reason, error.message)])
         known = self.state.answers.get(str(command.command_id))
         if known is not None and command.vin == self.vin:
@@ -321,8 +316,6 @@ class ControlUnit:
         self, now: datetime, command_id: UUID | None, seq: int | None, reason: Reason, detail: str
     ) -> Answer:
         result = Result.DEFERRED if reason is Reason.UNSAFE_STATE else Result.REJECTED
-        if seq is not None and not 0 <= seq <= MAX_INTEGER:
-            seq = None  # a forger's number must not make the answer unusable
         return Answer(result, self.clock(now), command_id, seq, reason, detail)
 
     def _refusal(self, command: Command, now: datetime, reason: Reason, detail: str) -> Answer:
@@ -359,21 +352,3 @@ def _hold_back(reaction: Reaction, hit: Mapping[FaultKind, Fault]) -> None:
         reaction.out = [item for item in reaction.out if not isinstance(item, Answer)]
     if (delay := hit.get(FaultKind.DELAY)) is not None:
         reaction.delay_s = delay.seconds or 0.0
-
-
-def peek_ids(payload: bytes) -> tuple[UUID | None, int | None]:
-    """(command_id, seq) of a command that cannot be trusted, as far as they can be read."""
-    try:
-        body = payload.split(b".")[1]
-        content: object = json.loads(base64.urlsafe_b64decode(body + b"=" * (-len(body) % 4)))
-    except (IndexError, binascii.Error, ValueError):
-        return None, None
-    if not isinstance(content, dict):
-        return None, None
-    members = cast("dict[str, object]", content)
-    raw_id, seq = members.get("command_id"), members.get("seq")
-    try:
-        command_id = UUID(raw_id) if isinstance(raw_id, str) else None
-    except ValueError:
-        command_id = None
-    return command_id, seq if isinstance(seq, int) and not isinstance(seq, bool) else None

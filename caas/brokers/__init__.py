@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from caas.brokers.mosquitto import find_mosquitto, render_config
+from caas.brokers.mosquitto import accounts_file, find_mosquitto, render_config
+from caas.brokers.overlay import SIGHUP_SAFE, find_plugin, version_of
 from core.errors import SettingsError
 
 __all__ = ["BrokerPlan", "plan_broker"]
@@ -15,8 +16,9 @@ __all__ = ["BrokerPlan", "plan_broker"]
 class BrokerPlan:
     """What to start. ``protocol`` is for ``CAAS_MQTT_PROTOCOL``; SIGTERM ends the process in order.
 
-    ``reload_on``: the process needs SIGHUP when this file changes
-    (:func:`caas.brokers.reload.reload_on_change`); None = it looks for itself.
+    ``live``: accounts change while it runs, over its control topic (gateway/accounts).
+    ``reload_on``: the process takes SIGHUP when this file changes, ``restart_on``: it must be
+    started anew (:func:`caas.brokers.reload.reload_on_change`); None = it need not.
     """
 
     argv: list[str]
@@ -24,6 +26,8 @@ class BrokerPlan:
     name: str
     env: dict[str, str] = field(default_factory=dict[str, str])
     reload_on: Path | None = None
+    restart_on: Path | None = None
+    live: bool = False
 
 
 def plan_broker(
@@ -42,10 +46,32 @@ def plan_broker(
     """
     program = find_mosquitto() if prefer != "amqtt" else None
     if program is not None:
-        config = render_config(data_dir, host=host, port=port, passwords=passwords, prefix=prefix)
-        return BrokerPlan([str(program), "-c", str(config)], "5", "mosquitto", {}, passwords)
+        plugin = find_plugin(program)
+        config = render_config(
+            data_dir, host=host, port=port, passwords=passwords, prefix=prefix, plugin=plugin
+        )
+        return _mosquitto(program, config, data_dir, passwords, live=plugin is not None)
     if prefer == "mosquitto":
         raise SettingsError("Mosquitto is not installed (apt install mosquitto)")
     argv = [sys.executable, "-m", "caas.brokers.embedded", "--host", host, "--port", str(port)]
     argv += ["--passwords", str(passwords), "--prefix", prefix]
     return BrokerPlan(argv, "3.1.1", "amqtt")
+
+
+def _mosquitto(
+    program: Path, config: Path, data_dir: Path, passwords: Path, *, live: bool
+) -> BrokerPlan:
+    argv = [str(program), "-c", str(config)]
+    if live:
+        accounts = str(accounts_file(data_dir).absolute())
+        start = [sys.executable, "-m", "caas.brokers.start", accounts, str(passwords.absolute())]
+        argv = [*start, *argv]
+    safe = version_of(program) >= SIGHUP_SAFE
+    return BrokerPlan(
+        argv,
+        "5",
+        "mosquitto",
+        reload_on=passwords if safe else None,
+        restart_on=None if safe or live else passwords,
+        live=live,
+    )

@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from caas.brokers.overlay import reset_accounts
+
 DEFAULT_PREFIX = "caas/v1/vehicles"
 PLACES = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
 # Who Mosquitto becomes when root starts it, where the system has that user.
@@ -29,11 +31,23 @@ def acl_text(prefix: str) -> str:
     return source_file("acl").read_text(encoding="utf-8").replace(DEFAULT_PREFIX, prefix)
 
 
+def accounts_file(data_dir: Path) -> Path:
+    """Where the plugin keeps the accounts that changed since the broker started."""
+    return data_dir / "mosquitto" / "dynamic-security.json"
+
+
 def render_config(
-    data_dir: Path, *, host: str, port: int, passwords: Path, prefix: str = DEFAULT_PREFIX
+    data_dir: Path,
+    *,
+    host: str,
+    port: int,
+    passwords: Path,
+    prefix: str = DEFAULT_PREFIX,
+    plugin: Path | None = None,
 ) -> Path:
     """Write configuration, access rules and (where missing) an empty password file.
 
+    ``plugin``: Mosquitto's dynamic security plugin, for accounts that change while it runs.
     Returns the configuration's path. Started by root, Mosquitto drops to its own user where that
     user can reach the files; they are handed to it. Where it cannot (a folder below a closed
     home), it stays root.
@@ -47,15 +61,20 @@ def render_config(
     acl.write_text(acl_text(prefix), encoding="utf-8")
     acl.chmod(0o640)
     config = store / "mosquitto.conf"
+    text = source_file("mosquitto.conf").read_text(encoding="utf-8")
     overrides = {
         "listener": f"{port} {host}",
         "password_file": str(passwords.absolute()),
         "acl_file": str(acl.absolute()),
         "persistence_location": f"{store.absolute()}/",
     }
+    if plugin is not None:
+        accounts = accounts_file(data_dir)
+        reset_accounts(accounts, passwords)
+        text += source_file("plugin.conf").read_text(encoding="utf-8")
+        overrides |= {"plugin": str(plugin), "plugin_opt_config_file": str(accounts.absolute())}
     if os.geteuid() == 0:
         overrides["user"] = _hand_over(store, acl, passwords)
-    text = source_file("mosquitto.conf").read_text(encoding="utf-8")
     config.write_text(override(text, overrides), encoding="utf-8")
     return config
 

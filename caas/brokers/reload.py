@@ -1,4 +1,4 @@
-"""Tells a broker to read its password file again when it changed."""
+"""Tells a broker that cannot be told of single accounts to read its password file again."""
 
 import asyncio
 import os
@@ -23,25 +23,35 @@ def fingerprint(path: Path) -> Fingerprint | None:
 
 
 async def reload_on_change(
-    path: Path, get_pid: Callable[[], int | None], *, every_s: float = 0.5
+    path: Path,
+    get_pid: Callable[[], int | None],
+    *,
+    number: signal.Signals = signal.SIGHUP,
+    every_s: float = 0.5,
+    quiet_s: float = 0.0,
 ) -> None:
-    """Send SIGHUP to ``get_pid()`` each time ``path`` changed; runs until cancelled.
+    """Signal ``get_pid()`` with ``number`` when ``path`` changed and then rested for ``quiet_s``.
 
-    None as pid = not running at the moment; it reads the file when it starts. One start of the
-    process may get one needless SIGHUP, never a missing one.
+    SIGHUP is for a broker that takes it (``BrokerPlan.reload_on``); SIGTERM ends one that its
+    supervisor starts anew. None as pid = not running at the moment; it reads the file when it
+    starts. One start of the process may get one needless signal, never a missing one. Runs until
+    cancelled.
     """
-    seen = fingerprint(path)
+    told = fingerprint(path)
+    latest, left_alone_s = told, 0.0
     while True:
         await asyncio.sleep(every_s)
         now = fingerprint(path)
-        if now == seen or now is None:
+        left_alone_s = left_alone_s + every_s if now == latest else 0.0
+        latest = now
+        if now in (told, None) or left_alone_s < quiet_s:
             continue
-        seen = now
+        told = now
         pid = get_pid()
         if pid is None:
             continue
         try:
-            os.kill(pid, signal.SIGHUP)
+            os.kill(pid, number)
         except ProcessLookupError:
             continue
-        log.debug("broker_passwords_reloaded", path=str(path))
+        log.info("broker_passwords_reloaded", path=str(path), signal=number.name)

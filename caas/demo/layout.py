@@ -128,6 +128,8 @@ class Layout:
         if account is not None:
             common["CAAS_MQTT_USERNAME"] = account
             common["CAAS_MQTT_PASSWORD"] = self.secrets.accounts()[account]
+        if service == "gateway":
+            common["CAAS_FOREIGN_MQTT_PASSWORD"] = self.secrets.svc_bridge
         return {**common, **self._api(), **self._partners(), **self._sim(), **self.pace.settings}
 
     def _api(self) -> dict[str, str]:

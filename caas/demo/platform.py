@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import signal
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ PREFIX = "caas/v1/vehicles"
 SERVICE_ORDER = ("partner-sims", "gateway", "ota-engine", "telemetry", "api", "worker", "sim")
 # The story kills a part at each of its turns, a few seconds apart.
 MAX_QUICK_DEATHS = 20
+RESTART_QUIET_S = 3.0
 # What of the platform a service cannot be ready without.
 NEEDS = {
     "partner-sims": (),
@@ -171,8 +173,16 @@ def _environment(settings: dict[str, str]) -> dict[str, str]:
 
 
 async def _reload(running: Running) -> None:
-    if running.broker.reload_on is not None:
-        await reload_on_change(running.broker.reload_on, lambda: running.supervisor.pid("broker"))
+    plan = running.broker
+
+    def pid() -> int | None:
+        return running.supervisor.pid("broker")
+
+    if plan.reload_on is not None:
+        await reload_on_change(plan.reload_on, pid)
+    elif plan.restart_on is not None:
+        # The supervisor starts it anew; a fleet that is being enrolled is one restart.
+        await reload_on_change(plan.restart_on, pid, number=signal.SIGTERM, quiet_s=RESTART_QUIET_S)
 
 
 async def _stock_the_lot(layout: Layout, fleet: Sequence[FleetVehicle]) -> None:

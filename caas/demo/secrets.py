@@ -9,7 +9,7 @@ from core.errors import SettingsError
 
 # Shown on the screen, so that a person can type them.
 STAFF_PASSWORD = "demo-staff-1"  # noqa: S105 - a demo's password, on its screen
-SERVICE_ACCOUNTS = ("svc-gateway", "svc-ota", "svc-telemetry", "svc-monitor")
+SERVICE_ACCOUNTS = ("svc-gateway", "svc-bridge", "svc-ota", "svc-telemetry", "svc-monitor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class DemoSecrets:
     payment_webhook: str
     authority_webhook: str
     svc_gateway: str
+    svc_bridge: str
     svc_ota: str
     svc_telemetry: str
     svc_monitor: str
@@ -38,12 +39,21 @@ def load_or_make(file: Path) -> DemoSecrets:
     """The secrets of a data folder; made at the first call."""
     if file.exists():
         try:
-            return DemoSecrets(**json.loads(file.read_text(encoding="utf-8")))
+            kept = json.loads(file.read_text(encoding="utf-8"))
+            # A folder of an earlier version lacks what has come since.
+            made = DemoSecrets(**{**_fresh(), **kept})
         except (ValueError, TypeError) as error:
             raise spoilt(file, error) from None
-    made = DemoSecrets(**{field.name: secrets.token_urlsafe(24) for field in fields(DemoSecrets)})
+        if set(kept) == set(asdict(made)):
+            return made
+    else:
+        made = DemoSecrets(**_fresh())
     write_private(file, json.dumps(asdict(made), indent=1))
     return made
+
+
+def _fresh() -> dict[str, str]:
+    return {field.name: secrets.token_urlsafe(24) for field in fields(DemoSecrets)}
 
 
 def spoilt(file: Path, error: Exception) -> SettingsError:

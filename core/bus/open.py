@@ -6,7 +6,7 @@ from pathlib import Path
 from core.bus.mqtt5 import Mqtt5Bus
 from core.bus.mqtt311 import Mqtt311Bus
 from core.bus.port import Bus, OnConnect, Subscription, WillSource
-from core.bus.reconnect import BusOptions
+from core.bus.reconnect import DEFAULT_SESSION_S, BusOptions
 from core.bus.tls import tls_files
 from core.bus.topics import topic_matches
 from core.settings import BusSettings
@@ -26,6 +26,7 @@ def open_bus(
     key_file: Path | None = None,
     on_connect: OnConnect | None = None,
     receive_max: int | None = None,
+    session_expiry_s: int | None = None,
     role: str = "service",
 ) -> Bus:
     """A bus that is not started yet, for the broker the settings name.
@@ -34,7 +35,8 @@ def open_bus(
     vehicle signs in as itself). SettingsError where the files for TLS cannot be used.
     ``will`` may be a function: then each connection has a will of its own.
     ``on_connect`` runs as a task after each connection stands and is subscribed; it may publish.
-    ``role`` labels the metrics and must be one of few values.
+    ``session_expiry_s``: how long an MQTT 5 broker keeps what waits for an absent client; unset =
+    24 h. ``role`` labels the metrics and must be one of few values.
     """
     secret = settings.password.get_secret_value() if settings.password else None
     options = BusOptions(
@@ -48,6 +50,7 @@ def open_bus(
         on_connect=on_connect,
         receive_max=receive_max or settings.receive_max,
         keep_alive_s=settings.keep_alive_s,
+        session_expiry_s=DEFAULT_SESSION_S if session_expiry_s is None else session_expiry_s,
         tls=tls_files(settings, cert_file, key_file),
         role=role,
     )

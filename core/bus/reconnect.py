@@ -44,6 +44,10 @@ class Backoff:
         return random.uniform(0, min(self.cap_s, self.base_s * 2 ** min(attempt, 16)))  # noqa: S311 - jitter, not a secret
 
 
+# BUS, Transport: what waits for a client that is away, waits a day.
+DEFAULT_SESSION_S = 24 * 3600
+
+
 @dataclass(frozen=True, slots=True)
 class BusOptions:
     """How one client connects. ``role`` labels its metrics."""
@@ -58,7 +62,7 @@ class BusOptions:
     on_connect: OnConnect | None = None
     receive_max: int = 1000
     keep_alive_s: int = 30
-    session_expiry_s: int = 24 * 3600
+    session_expiry_s: int = DEFAULT_SESSION_S
     tls: TlsFiles | None = None
     role: str = "service"
     backoff: Backoff = field(default_factory=Backoff)

@@ -8,7 +8,15 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
 from pydantic.alias_generators import to_camel
 
 from core.clock import rfc3339
@@ -34,7 +42,11 @@ def _vin(value: str) -> str:
     return value
 
 
-Vin = Annotated[str, AfterValidator(_vin)]
+Vin = Annotated[
+    str,
+    AfterValidator(_vin),
+    WithJsonSchema({"type": "string", "pattern": "^[A-HJ-NPR-Z0-9]{17}$"}),
+]
 
 
 class CommandStatus(StrEnum):
@@ -93,6 +105,16 @@ class ConfigureRequest(IotBody):
     service_id: str
     configuration: Configuration = Configuration()
     duration: Duration
+
+
+class DisplayRequest(IotBody):
+    """``POST /vehicle/{vin}/display``: a text for the screen. Goes beyond DOMAIN 9."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    vin: Vin
+    text: str = Field(min_length=1, max_length=500)
+    level: Literal["INFO", "WARNING"] = "INFO"
 
 
 class CommandAccepted(IotBody):

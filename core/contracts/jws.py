@@ -1,12 +1,17 @@
 """Commands as compact JWS with Ed25519: signed by the platform, verified by the vehicle (BUS)."""
 
+import base64
+import binascii
+import json
 from collections.abc import Mapping
+from typing import cast
+from uuid import UUID
 
 from joserfc import jws
 from joserfc.errors import JoseError, UnsupportedAlgorithmError
 from joserfc.jwk import KeySet, OKPKey
 
-from core.contracts.bus import Command, Unusable, decode, encode
+from core.contracts.bus import MAX_INTEGER, Command, Unusable, decode, encode
 
 TYP = "caas-command+json"
 CONTENT_TYPE = "application/jose"
@@ -67,3 +72,25 @@ def verify(payload: bytes, keys: KeySet) -> Command:
     except (JoseError, ValueError, KeyError) as error:
         raise BadSignature(str(error)) from None
     return decode(Command, verified.payload)
+
+
+def peek_ids(payload: bytes) -> tuple[UUID | None, int | None]:
+    """(command_id, seq) of a command that cannot be trusted, as far as they can be read (BUS).
+
+    A number outside of what an answer can carry is None: a forger must not make it unusable.
+    """
+    try:
+        body = payload.split(b".")[1]
+        content: object = json.loads(base64.urlsafe_b64decode(body + b"=" * (-len(body) % 4)))
+    except (IndexError, binascii.Error, ValueError, RecursionError):
+        return None, None
+    if not isinstance(content, dict):
+        return None, None
+    members = cast("dict[str, object]", content)
+    raw_id, seq = members.get("command_id"), members.get("seq")
+    try:
+        command_id = UUID(raw_id) if isinstance(raw_id, str) else None
+    except ValueError:
+        command_id = None
+    usable = isinstance(seq, int) and not isinstance(seq, bool) and 0 <= seq <= MAX_INTEGER
+    return command_id, cast("int", seq) if usable else None

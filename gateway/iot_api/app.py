@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from core.errors import TooMany
 from core.web.answers import add_error_handlers, error_answer
 from core.web.middleware import BodyLimit, RequestContext, RequestMetrics
+from gateway.iot_api.auth import Failures, schemes
 from gateway.iot_api.routes import IotApi, router
 from gateway.iot_api.settings import IotApiSettings
 from gateway.parts import Gateway
@@ -55,7 +56,9 @@ class Deadline:
 def create_iot_app(gateway: Gateway, settings: IotApiSettings) -> FastAPI:
     """The application, to be mounted at ``PREFIX``."""
     app = _routes()
-    app.state.iot = IotApi(gateway, settings)
+    app.state.iot = IotApi(
+        gateway, settings, schemes(settings), Failures(settings.failures_per_minute)
+    )
     add_error_handlers(app)
     app.add_exception_handler(TooMany, _too_many)
     app.add_exception_handler(RequestValidationError, _malformed)

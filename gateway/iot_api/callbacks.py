@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import hashlib
-import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,19 +10,14 @@ from uuid import UUID
 import httpx
 
 import core.log
-from core.clock import rfc3339
-from core.contracts.iot_api import (
-    MESSAGE_ID_HEADER,
-    SIGNATURE_HEADER,
-    TIMESTAMP_HEADER,
-    OtaStatus,
-)
+from core.contracts.iot_api import OtaStatus
 from core.contracts.states import CommandState
 from core.db import Connection
 from core.errors import DomainError, NotFound
 from core.ids import new_id
 from gateway.dispatch.service import Ended
 from gateway.iot_api.metrics import CALLBACKS, WAITING
+from gateway.iot_api.outgoing import Outcome, open_client, post
 from gateway.iot_api.settings import IotApiSettings
 from gateway.iot_api.vehicles import QUERIES
 from gateway.parts import Gateway
@@ -122,10 +115,7 @@ class Deliverer:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver until ``stop``."""
-        # No redirects: the signed URL is the registered one. No proxy of the environment.
-        async with httpx.AsyncClient(
-            timeout=self._settings.callback_timeout_s, follow_redirects=False, trust_env=False
-        ) as client:
+        async with open_client(self._settings.callback_timeout_s) as client:
             while not stop.is_set():
                 try:
                     if await self.deliver_due(client):
@@ -151,26 +141,21 @@ class Deliverer:
         return len(due)
 
     async def _deliver(self, client: httpx.AsyncClient, item: _Due) -> None:
-        body = item.body.encode()
-        signature = hmac.new(item.callback_secret.encode(), body, hashlib.sha256).hexdigest()
-        headers = {
-            "Content-Type": "application/json",
-            SIGNATURE_HEADER: signature,
-            MESSAGE_ID_HEADER: str(item.callback_id),
-            TIMESTAMP_HEADER: rfc3339(self._gateway.clock.now()),
-        }
-        try:
-            answer = await client.post(item.callback_url, content=body, headers=headers)
-            taken, outcome = answer.is_success, str(answer.status_code)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            taken, outcome = False, f"{type(error).__name__}: {error}"[:200]
-        await self._save(item, taken=taken, outcome=outcome)
+        sent = await post(
+            client,
+            item.callback_url,
+            item.callback_secret,
+            message_id=str(item.callback_id),
+            body=item.body,
+            now=self._gateway.clock.now(),
+        )
+        await self._save(item, sent)
 
-    async def _save(self, item: _Due, *, taken: bool, outcome: str) -> None:
+    async def _save(self, item: _Due, sent: Outcome) -> None:
         waits = self._settings.callback_waits_s
         attempts = item.attempts + 1
-        state, next_at = "DELIVERED" if taken else "DEAD", None
-        if not taken and attempts <= len(waits):
+        state, next_at = "DELIVERED" if sent.taken else "DEAD", None
+        if not sent.taken and attempts <= len(waits):
             state = "PENDING"
             next_at = self._gateway.clock.now() + timedelta(seconds=waits[attempts - 1])
         async with self._gateway.database.transaction() as conn:
@@ -181,9 +166,9 @@ class Deliverer:
                     "state": state,
                     "attempts": attempts,
                     "next_at": next_at,
-                    "last_answer": outcome,
+                    "last_answer": sent.answer,
                 },
             )
         CALLBACKS.labels({"PENDING": "again"}.get(state, state.lower())).inc()
-        say = log.info if taken else log.warning
-        say("callback", callback_id=str(item.callback_id), state=state, answer=outcome)
+        say = log.info if sent.taken else log.warning
+        say("callback", callback_id=str(item.callback_id), state=state, answer=sent.answer)

@@ -33,8 +33,10 @@ class Client:
     client_id: str
     scopes: list[str]
     every_vehicle: bool
+    models: list[str]
     status: str
     callback_url: str | None
+    telemetry_url: str | None
     created_at: datetime
     vehicles: int
 
@@ -55,22 +57,30 @@ async def create(
     now: datetime,
     scopes: Sequence[str] = SCOPES,
     every_vehicle: bool = False,
+    models: Sequence[str] = (),
     callback_url: str | None = None,
+    telemetry_url: str | None = None,
     allow_http: bool = False,
 ) -> NewClient:
-    """A client with its first secret. Conflict: the name is taken. Invalid: scopes or URL."""
+    """A client with its first secret. Conflict: the name is taken. Invalid: scope, model, URL."""
     if not set(scopes) <= set(SCOPES) or not scopes:
         raise Invalid("INVALID_SCOPE", f"scopes are {' and '.join(SCOPES)}")
-    if callback_url is not None:
-        check_url(callback_url, allow_http=allow_http)
-    callback_secret = None if callback_url is None else secrets.token_hex(SECRET_BYTES)
+    urls = [url for url in (callback_url, telemetry_url) if url is not None]
+    for url in urls:
+        check_url(url, allow_http=allow_http)
+    for model in models:
+        if not await conn.value(QUERIES["model_exists"], {"model": model}):
+            raise Invalid("UNKNOWN_MODEL", f"the catalogue does not know the model {model!r}")
+    callback_secret = secrets.token_hex(SECRET_BYTES) if urls else None
     made = await conn.execute(
         QUERIES["insert_client"],
         {
             "client_id": client_id,
             "scopes": sorted(set(scopes)),
             "every_vehicle": every_vehicle,
+            "models": sorted(set(models)),
             "callback_url": callback_url,
+            "telemetry_url": telemetry_url,
             "callback_secret": callback_secret,
         },
     )

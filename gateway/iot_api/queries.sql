@@ -1,12 +1,15 @@
 -- The IoT API: clients, tokens, requests, callbacks.
 
 -- name: insert_client
-INSERT INTO gateway.iot_client (client_id, scopes, every_vehicle, callback_url, callback_secret)
-VALUES (%(client_id)s, %(scopes)s, %(every_vehicle)s, %(callback_url)s, %(callback_secret)s)
+INSERT INTO gateway.iot_client (client_id, scopes, every_vehicle, models, callback_url,
+    telemetry_url, callback_secret)
+VALUES (%(client_id)s, %(scopes)s, %(every_vehicle)s, %(models)s, %(callback_url)s,
+    %(telemetry_url)s, %(callback_secret)s)
 ON CONFLICT (client_id) DO NOTHING
 
 -- name: clients
-SELECT c.client_id, c.scopes, c.every_vehicle, c.status, c.callback_url, c.created_at,
+SELECT c.client_id, c.scopes, c.every_vehicle, c.models, c.status, c.callback_url,
+    c.telemetry_url, c.created_at,
     (SELECT count(*) FROM gateway.iot_client_vehicle v WHERE v.client_id = c.client_id) AS vehicles
 FROM gateway.iot_client c
 WHERE %(client_id)s::text IS NULL OR c.client_id = %(client_id)s
@@ -51,6 +54,40 @@ WHERE t.token_hash = %(token_hash)s AND t.expires_at > %(now)s AND c.status = 'A
 -- name: may_reach
 SELECT EXISTS (SELECT FROM gateway.iot_client_vehicle
     WHERE client_id = %(client_id)s AND vin = %(vin)s)
+  OR EXISTS (SELECT FROM gateway.iot_client c JOIN gateway.vehicle v ON v.model = ANY(c.models)
+    WHERE c.client_id = %(client_id)s AND v.vin = %(vin)s)
+
+-- name: model_exists
+SELECT EXISTS (SELECT FROM config.vehicle_model_v1 WHERE code = %(model)s)
+
+-- name: end_keys
+UPDATE gateway.iot_client_key SET expires_at = %(until)s
+WHERE client_id = %(client_id)s AND (expires_at IS NULL OR expires_at > %(until)s)
+
+-- name: insert_key
+INSERT INTO gateway.iot_client_key (key_id, client_id, secret, created_at)
+VALUES (%(key_id)s, %(client_id)s, %(secret)s, %(now)s)
+
+-- name: by_key
+SELECT c.client_id, c.scopes, c.every_vehicle, k.secret
+FROM gateway.iot_client_key k JOIN gateway.iot_client c USING (client_id)
+WHERE k.key_id = %(key_id)s AND c.status = 'ACTIVE'
+  AND (k.expires_at IS NULL OR k.expires_at > %(now)s)
+
+-- name: insert_certificate
+INSERT INTO gateway.iot_client_certificate AS k (fingerprint, client_id, created_at)
+VALUES (%(fingerprint)s, %(client_id)s, %(now)s)
+ON CONFLICT (fingerprint) DO UPDATE SET client_id = k.client_id
+    WHERE k.client_id = EXCLUDED.client_id
+
+-- name: delete_certificate
+DELETE FROM gateway.iot_client_certificate
+WHERE fingerprint = %(fingerprint)s AND client_id = %(client_id)s
+
+-- name: by_certificate
+SELECT c.client_id, c.scopes, c.every_vehicle
+FROM gateway.iot_client_certificate k JOIN gateway.iot_client c USING (client_id)
+WHERE k.fingerprint = %(fingerprint)s AND c.status = 'ACTIVE'
 
 -- name: vehicle
 SELECT vin, model, firmware, presence, last_seen_at, operational, signal_pct, status,
@@ -87,7 +124,7 @@ INSERT INTO gateway.iot_request (client_id, request_id, body_hash, command_id, s
 VALUES (%(client_id)s, %(request_id)s, %(body_hash)s, %(command_id)s, %(service_id)s,
     %(configuration)s, %(now)s)
 
--- Every configuration command of the vehicle. Those of the other door have no request; how they
+-- Every configuration command of the vehicle, or the one command that is named. Those of the other door have no request; how they
 -- stand is read from the vehicle's answer and report.
 -- name: history
 SELECT l.command_id, coalesce(r.request_id, l.command_id::text) AS request_id,
@@ -105,8 +142,9 @@ FROM gateway.command_log_v1 l
 LEFT JOIN gateway.command c USING (command_id)
 LEFT JOIN gateway.iot_request r USING (command_id)
 LEFT JOIN gateway.vehicle_v1 s ON s.vin = l.vin
-WHERE l.vin = %(vin)s AND l.kind = 'CONFIGURE'
-  AND (%(command_id)s::uuid IS NULL OR l.command_id = %(command_id)s)
+WHERE l.vin = %(vin)s
+  AND CASE WHEN %(command_id)s::uuid IS NULL THEN l.kind = 'CONFIGURE'
+      ELSE l.command_id = %(command_id)s END
 ORDER BY l.seq DESC LIMIT %(limit)s
 
 -- name: has_events
@@ -157,3 +195,71 @@ WHERE state = 'DEAD' AND (%(callback_id)s::uuid IS NULL OR callback_id = %(callb
 -- name: count_callbacks
 SELECT state, count(*) AS callbacks FROM gateway.iot_callback
 WHERE state IN ('PENDING', 'DEAD') GROUP BY state
+
+-- Whose telemetry anybody wants, roughly: models are looked up where it is queued.
+-- name: telemetry_reach
+SELECT c.every_vehicle OR c.models <> '{}' AS everything,
+    ARRAY(SELECT v.vin FROM gateway.iot_client_vehicle v WHERE v.client_id = c.client_id) AS vins
+FROM gateway.iot_client c
+WHERE c.telemetry_url IS NOT NULL AND c.status = 'ACTIVE' AND 'read' = ANY(c.scopes)
+
+-- name: insert_pushes
+WITH room AS MATERIALIZED (
+    SELECT c.client_id, c.every_vehicle, c.models, (
+        SELECT count(*) FROM (
+            SELECT FROM gateway.iot_push p WHERE p.client_id = c.client_id LIMIT %(most)s) AS queued
+        ) < %(most)s AS has_room
+    FROM gateway.iot_client c
+    WHERE c.telemetry_url IS NOT NULL AND c.status = 'ACTIVE' AND 'read' = ANY(c.scopes)
+), wanted AS (
+    SELECT r.client_id, r.has_room, b.vin, b.boot, b.n, b.body
+    FROM unnest(%(vins)s::text[], %(boots)s::bigint[], %(ns)s::bigint[], %(bodies)s::text[])
+        AS b (vin, boot, n, body)
+    JOIN gateway.vehicle v ON v.vin = b.vin AND v.status = 'ENROLLED'
+    JOIN room r ON r.every_vehicle OR v.model = ANY(r.models) OR EXISTS (
+        SELECT FROM gateway.iot_client_vehicle a
+        WHERE a.client_id = r.client_id AND a.vin = b.vin)
+), put AS (
+    INSERT INTO gateway.iot_push (client_id, vin, boot, n, body, created_at)
+    SELECT client_id, vin, boot, n, body, %(now)s FROM wanted WHERE has_room
+    ON CONFLICT (client_id, vin, boot, n) DO NOTHING
+)
+SELECT count(*) FROM wanted WHERE NOT has_room
+
+-- name: claim_pushes
+WITH due AS (
+    SELECT p.push_id FROM gateway.iot_push p JOIN gateway.iot_client c USING (client_id)
+    WHERE c.status = 'ACTIVE' AND c.telemetry_url IS NOT NULL
+      AND (p.leased_until IS NULL OR p.leased_until <= %(now)s)
+      AND NOT EXISTS (SELECT FROM gateway.iot_push_pause w
+          WHERE w.client_id = p.client_id AND w.next_at > %(now)s)
+    ORDER BY p.push_id LIMIT 50
+    FOR UPDATE OF p SKIP LOCKED
+)
+UPDATE gateway.iot_push p SET leased_until = %(lease)s
+FROM due, gateway.iot_client c
+WHERE p.push_id = due.push_id AND c.client_id = p.client_id
+RETURNING p.push_id, p.client_id, p.vin, p.boot, p.n, p.body, c.telemetry_url, c.callback_secret
+
+-- name: delete_pushes
+DELETE FROM gateway.iot_push WHERE push_id = ANY(%(ids)s)
+
+-- name: release_pushes
+UPDATE gateway.iot_push SET leased_until = NULL WHERE push_id = ANY(%(ids)s)
+
+-- name: expire_pushes
+DELETE FROM gateway.iot_push WHERE created_at < %(oldest)s
+
+-- name: count_pushes
+SELECT count(*) FROM gateway.iot_push
+
+-- name: count_failures
+SELECT failures FROM gateway.iot_push_pause WHERE client_id = %(client_id)s
+
+-- name: pause
+INSERT INTO gateway.iot_push_pause AS p (client_id, failures, next_at)
+VALUES (%(client_id)s, 1, %(next_at)s)
+ON CONFLICT (client_id) DO UPDATE SET failures = p.failures + 1, next_at = EXCLUDED.next_at
+
+-- name: end_pause
+DELETE FROM gateway.iot_push_pause WHERE client_id = %(client_id)s

@@ -1,4 +1,4 @@
-"""Configure over the IoT API: checked, admitted and durable before it is answered (DOMAIN 9)."""
+"""Orders over the IoT API: checked, admitted and durable before it is answered (DOMAIN 9)."""
 
 import hashlib
 from dataclasses import dataclass
@@ -8,8 +8,13 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from core.contracts.bus import Command, CommandKind, SafeState
-from core.contracts.iot_api import CommandAccepted, CommandStatus, ConfigureRequest
+from core.contracts.bus import Command, CommandKind, DisplayLevel, SafeState
+from core.contracts.iot_api import (
+    CommandAccepted,
+    CommandStatus,
+    ConfigureRequest,
+    DisplayRequest,
+)
 from core.db import Connection
 from core.errors import Conflict, Invalid
 from core.ids import new_id
@@ -20,6 +25,8 @@ from gateway.iot_api.settings import IotApiSettings
 from gateway.iot_api.vehicles import QUERIES, VehicleRow, find_vehicle
 
 SOURCE = "iot_api"
+# In the place of a service: a text has none.
+DISPLAY = "DISPLAY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +55,10 @@ async def configure(
     NotFound, Conflict (the id came with another body; a configuration is under way; a customer uses
     what it would change), Invalid (what the vehicle or the service cannot do), TooMany (quota).
     """
-    body_hash = hashlib.sha256(request.model_dump_json().encode()).digest()
-    row = {"client_id": caller.client_id, "request_id": request_id}
-    # Two of the same at once: the second waits for the first, and repeats its answer.
-    await conn.execute(QUERIES["lock_request"], {"key": f"{caller.client_id} {request_id}"})
-    earlier = await conn.one_or_none(_Earlier, QUERIES["request"], row)
+    once = _Once(caller, request_id, request)
+    earlier = await _earlier(conn, once)
     if earlier is not None:
-        if earlier.body_hash != body_hash:
-            raise Conflict("REQUEST_ID_REUSED", "this X-Request-ID came with another body")
-        return _accepted(earlier.command_id, request_id, earlier.issued_at)
+        return earlier
     vehicle = await find_vehicle(conn, request.vin)
     command = await enqueue(
         conn,
@@ -65,18 +67,92 @@ async def configure(
         quota=settings.quota_per_hour,
         complete_s=settings.complete_s,
     )
+    configuration = request.configuration.model_dump(mode="json", by_alias=True)
+    return await _remember(conn, once, command, request.service_id, configuration)
+
+
+async def display(
+    conn: Connection,
+    settings: IotApiSettings,
+    caller: Caller,
+    request_id: str,
+    request: DisplayRequest,
+    now: datetime,
+) -> CommandAccepted:
+    """A text for the vehicle's screen; the same id and body again gets the first answer.
+
+    NotFound; Conflict (the id came with another body). It uses no quota.
+    """
+    once = _Once(caller, request_id, request)
+    earlier = await _earlier(conn, once)
+    if earlier is not None:
+        return earlier
+    vehicle = await find_vehicle(conn, request.vin)
+    draft = Command(
+        vin=vehicle.vin,
+        command_id=new_id(),
+        seq=1,
+        kind=CommandKind.DISPLAY,
+        issued_at=now,
+        expires_at=now + timedelta(seconds=settings.complete_s),
+        text=request.text,
+        level=DisplayLevel(request.level),
+    )
+    command = await enqueue(
+        conn,
+        draft,
+        source=SOURCE,
+        quota=settings.quota_per_hour,
+        complete_s=settings.complete_s,
+    )
+    return await _remember(conn, once, command, DISPLAY, {})
+
+
+@dataclass(frozen=True, slots=True)
+class _Once:
+    """A request by its caller's id."""
+
+    caller: Caller
+    request_id: str
+    body: ConfigureRequest | DisplayRequest
+
+    @property
+    def row(self) -> dict[str, Any]:
+        return {"client_id": self.caller.client_id, "request_id": self.request_id}
+
+    @property
+    def body_hash(self) -> bytes:
+        return hashlib.sha256(self.body.model_dump_json().encode()).digest()
+
+
+async def _earlier(conn: Connection, once: _Once) -> CommandAccepted | None:
+    """The first answer, where there was one; Conflict where it was to another body."""
+    # Two of the same at once: the second waits for the first, and repeats its answer.
+    key = f"{once.caller.client_id} {once.request_id}"
+    await conn.execute(QUERIES["lock_request"], {"key": key})
+    earlier = await conn.one_or_none(_Earlier, QUERIES["request"], once.row)
+    if earlier is None:
+        return None
+    if earlier.body_hash != once.body_hash:
+        raise Conflict("REQUEST_ID_REUSED", "this X-Request-ID came with another body")
+    return _accepted(earlier.command_id, once.request_id, earlier.issued_at)
+
+
+async def _remember(
+    conn: Connection, once: _Once, command: Command, service_id: str, configuration: Any
+) -> CommandAccepted:
     await conn.execute(
         QUERIES["insert_request"],
         {
-            **row,
-            "body_hash": body_hash,
+            **once.row,
+            "body_hash": once.body_hash,
             "command_id": command.command_id,
-            "service_id": request.service_id,
-            "configuration": Jsonb(request.configuration.model_dump(mode="json", by_alias=True)),
-            "now": now,
+            "service_id": service_id,
+            "configuration": Jsonb(configuration),
+            "now": command.issued_at,
         },
     )
-    return _accepted(command.command_id, request_id, now)
+    return _accepted(command.command_id, once.request_id, command.issued_at)
 
 
 async def _draft(

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from core.settings import SettingsGroup
@@ -17,6 +17,14 @@ class IotApiSettings(SettingsGroup):
     token_s: float = Field(3600.0, gt=0)
     # A rotated secret stays good for this long beside the new one.
     secret_overlap_s: float = Field(86_400.0, ge=0)
+    # A signed request is this far from our clock at most.
+    signature_window_s: float = Field(300.0, gt=0)
+    # Where a proxy ends TLS with client certificates: the header with the certificate (PEM, also
+    # URL-escaped, or its SHA-256 in hex), and the proxy's proof of itself in X-Proxy-Secret.
+    certificate_header: str | None = None
+    proxy_secret: SecretStr | None = Field(None, min_length=16)
+    # Failed attempts to sign in, of one address as one client, in each process.
+    failures_per_minute: int = Field(30, ge=1)
     # Every answer comes within 10 s (DOMAIN 9).
     answer_s: float = Field(9.0, gt=0, le=10)
     complete_s: float = Field(300.0, gt=0)
@@ -28,3 +36,6 @@ class IotApiSettings(SettingsGroup):
     callback_poll_s: float = Field(1.0, gt=0)
     # Only for development: a callback over plain HTTP can be read and changed on its way.
     callback_allow_http: bool = False
+    # Telemetry waiting for a client: messages at most, and how old. Beyond that it is lost to it.
+    telemetry_most: int = Field(10_000, ge=1)
+    telemetry_keep_s: float = Field(3600.0, gt=0)

@@ -1,16 +1,20 @@
 """The container's entry point, run here as it is in compose but below another folder."""
 
+import asyncio
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from caas.brokers.mosquitto import override, source_file
 from core.passwords import PasswordFile
+from core.settings import BusSettings, load
+from gateway.accounts.commands import REVOKED_ROLE, revoke, set_secret
+from gateway.accounts.control import open_control
 from tests.broker_fixtures import connack_code, free_port, wait_until
 
 ACCEPTED = 0
@@ -32,25 +36,86 @@ def root() -> Iterator[Path]:
         yield path
 
 
-def test_a_password_the_gateway_writes_works_without_a_restart(root: Path) -> None:
-    port = free_port()
-    config = root / "config"
-    shutil.copytree(source_file("acl").parent, config)
-    conf = config / "mosquitto.conf"
-    conf.write_text(override(conf.read_text(), {"listener": f"{port} 127.0.0.1"}))
-    passwords = PasswordFile(root / "secrets" / "passwords")
-    passwords.set("first", "secret of first")
-    script = subprocess.Popen(
-        [config / "reload-on-change.sh"],
-        env={**os.environ, "MOSQUITTO_ROOT": str(root), "PATH": f"{os.environ['PATH']}:/usr/sbin"},
-    )
-    try:
-        wait_until(lambda: code(port, "first", "secret of first") == ACCEPTED, "it starts")
-        assert code(port, "second", "secret of second") != ACCEPTED
-        passwords.set("second", "secret of second")
-        wait_until(lambda: code(port, "second", "secret of second") == ACCEPTED, "it reloads")
-    finally:
-        script.terminate()
-        script.wait(20)
-    assert script.returncode == 0
+class Container:
+    """The script with a Mosquitto of this machine."""
+
+    def __init__(self, root: Path, **environment: str) -> None:
+        self.root, self.port = root, free_port()
+        config = root / "config"
+        shutil.copytree(source_file("acl").parent, config)
+        conf = config / "mosquitto.conf"
+        conf.write_text(override(conf.read_text(), {"listener": f"{self.port} 127.0.0.1"}))
+        self.passwords = PasswordFile(root / "secrets" / "passwords")
+        path = f"{os.environ['PATH']}:/usr/sbin"
+        # Looks are half a second apart.
+        own = {"MOSQUITTO_ROOT": str(root), "PATH": path, "CAAS_BROKER_QUIET_LOOKS": "1"}
+        self.script = subprocess.Popen(
+            [config / "reload-on-change.sh"], env={**os.environ, **own, **environment}
+        )
+
+    def lets_in(self, user: str) -> bool:
+        return code(self.port, user, f"secret of {user}") == ACCEPTED
+
+    def add(self, user: str) -> None:
+        self.passwords.set(user, f"secret of {user}")
+
+    def wait_for(self, user: str) -> None:
+        wait_until(lambda: self.lets_in(user), f"{user} is let in")
+
+    def end(self) -> None:
+        self.script.terminate()
+        self.script.wait(20)
+
+
+@pytest.fixture
+def start(root: Path) -> Iterator[Callable[..., Container]]:
+    started: list[Container] = []
+
+    def make(**environment: str) -> Container:
+        started.append(Container(root, **environment))
+        return started[-1]
+
+    yield make
+    for container in started:
+        container.end()
+        assert container.script.returncode == 0
     assert (root / "data" / "mosquitto.db").is_file()
+
+
+def as_gateway(container: Container) -> BusSettings:
+    return load(
+        BusSettings,
+        host="127.0.0.1",
+        port=container.port,
+        username="svc-gateway",
+        password="secret of svc-gateway",
+    )
+
+
+async def test_the_gateway_gets_in_and_then_changes_accounts_without_a_restart(
+    start: Callable[..., Container],
+) -> None:
+    container = start()
+    # Whoever writes the password file starts later than the broker.
+    await asyncio.to_thread(wait_until, lambda: code(container.port, "x", "x") is not None, "up")
+    container.add("svc-gateway")
+    await asyncio.to_thread(container.wait_for, "svc-gateway")
+    async with open_control(as_gateway(container)) as control:
+        await control.run(set_secret("first", "secret of first", "tag"))
+        assert container.lets_in("first")
+        role = await control.role(REVOKED_ROLE)
+        assert role is not None
+        written = container.passwords.path.stat().st_mtime
+        assert abs(float(role["textdescription"]) - written) < 1
+        await control.run(revoke("first"))
+        assert not container.lets_in("first")
+        assert control.connected
+
+
+def test_without_the_plugin_a_change_is_a_restart(start: Callable[..., Container]) -> None:
+    container = start(MOSQUITTO_PLUGINS="")
+    wait_until(lambda: code(container.port, "x", "x") is not None, "it starts")
+    for user in ("first", "second"):
+        container.add(user)
+    container.wait_for("second")
+    assert container.lets_in("first")

@@ -73,10 +73,16 @@ def test_a_vehicle_writes_up_and_reads_down_and_only_its_own(leaf: str) -> None:
     assert not acl.allows(VIN, "read", f"{PREFIX}/+/{leaf}")
 
 
+def test_a_vehicle_cannot_change_accounts_nor_hear_of_it() -> None:
+    acl = parse_acl(acl_text(PREFIX))
+    assert not acl.allows(VIN, "write", "$CONTROL/dynamic-security/v1")
+    assert not acl.allows(VIN, "read", "$CONTROL/dynamic-security/v1/response")
+
+
 @pytest.mark.parametrize(
     ("user", "reads", "writes"),
     [
-        ("svc-gateway", set(UPWARD), {"cmd"}),
+        ("svc-gateway", set(UPWARD), {"cmd", "presence"}),
         ("svc-ota", {"answer", "config", "presence", "status"}, {"cmd"}),
         ("svc-telemetry", set(UPWARD), {"stored"}),
         ("svc-monitor", set[str](), set[str]()),
@@ -89,7 +95,14 @@ def test_services_have_the_topics_they_need(user: str, reads: set[str], writes: 
     assert {
         leaf for leaf in leaves if acl.allows(user, "write", f"other/prefix/{VIN}/{leaf}")
     } == writes
-    assert acl.allows(user, "read", "$SYS/broker/uptime") is (user == "svc-monitor")
+    assert acl.allows(user, "read", "$SYS/broker/uptime") is (
+        user in ("svc-gateway", "svc-monitor")
+    )
+    # Who changes accounts could make itself one that may do anything.
+    assert acl.allows(user, "write", "$CONTROL/dynamic-security/v1") is (user == "svc-gateway")
+    assert acl.allows(user, "read", "$CONTROL/dynamic-security/v1/response") is (
+        user == "svc-gateway"
+    )
 
 
 def test_a_user_name_with_a_wildcard_gets_nothing() -> None:

@@ -1,4 +1,4 @@
-"""The whole platform as a program of its own: ``python -m tests.e2e.host FOLDER VEHICLES BROKER``.
+"""The whole platform as a program: ``python -m tests.e2e.host FOLDER VEHICLES BROKER SETTINGS``.
 
 A process of its own, because the supervisor takes the stop signals that pytest wants for itself.
 """
@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import cast
 
 import core.log
-from caas.demo.layout import BRISK
+from caas.demo.layout import BRISK, Pace
 from caas.demo.platform import Prefer, platform
 from core.settings import LogSettings, load
 
 
 async def main() -> None:
     folder, vehicles, prefer = Path(sys.argv[1]), int(sys.argv[2]), cast("Prefer", sys.argv[3])
-    async with platform(folder, vehicles=vehicles, pace=BRISK, prefer=prefer) as running:
+    pace = Pace({**BRISK.settings, **json.loads(sys.argv[4])})
+    async with platform(folder, vehicles=vehicles, pace=pace, prefer=prefer) as running:
         layout = running.layout
         print(json.dumps({"dsn": layout.dsn, "protocol": layout.protocol}), flush=True)
         await running.supervisor.wait()

@@ -5,9 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -23,6 +24,7 @@ from core.ids import new_id
 from tests.e2e.traces import ROOT, assert_nothing_left, place, use_free_ports
 
 STOP_S = 60.0
+Prepare = Callable[[Path, Mapping[str, int]], dict[str, str]]
 COMMAND_S = 60.0
 
 
@@ -54,9 +56,9 @@ class Stage:
         ):
             return cursor.execute(query.encode(), values).fetchall()
 
-    def caas(self, *arguments: str) -> str:
+    def caas(self, *arguments: str, **more: str) -> str:
         """What the command line says, with the settings an operator would export."""
-        settings = {"CAAS_DB_DSN": self.layout.dsn, "CAAS_DB_SET_ROLE": "true"}
+        settings = {"CAAS_DB_DSN": self.layout.dsn, "CAAS_DB_SET_ROLE": "true", **more}
         done = subprocess.run(
             [sys.executable, "-m", "caas", *arguments],
             cwd=ROOT,
@@ -92,13 +94,20 @@ class Stage:
 
 
 @contextmanager
-def stage(*, vehicles: int, prefer: str = "auto") -> Generator[Stage]:
-    """The platform, started; stopped afterwards, and nothing of it left."""
+def stage(
+    *, vehicles: int, prefer: str = "auto", prepare: Prepare = lambda _folder, _ports: {}
+) -> Generator[Stage]:
+    """The platform, started; stopped afterwards, and nothing of it left.
+
+    ``prepare`` is given the data folder and the ports before the start, and gives more settings.
+    """
     with place() as base:
         data_dir = base / "platform"
         ports = use_free_ports(data_dir)
+        settings = json.dumps(prepare(data_dir, ports))
+        program = [sys.executable, "-m", "tests.e2e.host"]
         host = subprocess.Popen(
-            [sys.executable, "-m", "tests.e2e.host", str(data_dir), str(vehicles), prefer],
+            [*program, str(data_dir), str(vehicles), prefer, settings],
             cwd=ROOT,
             env=clean_environment(),
             stdout=subprocess.PIPE,

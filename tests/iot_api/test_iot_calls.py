@@ -323,3 +323,22 @@ async def test_the_document_is_the_one_that_is_published(world: World) -> None:
     served = (await world.http.get("/openapi.json")).json()
     published = json.loads(Path("docs/iot-api.json").read_text(encoding="utf-8"))
     assert served == published, "run `caas iot openapi > docs/iot-api.json`"
+
+
+async def test_a_text_is_shown_once_and_ends_with_the_cars_answer(world: World) -> None:
+    headers = await world.client() | {"X-Request-ID": "text-1"}
+    body = {"vin": VIN, "text": "code 4711", "level": "WARNING"}
+    path = f"/vehicle/{VIN}/display"
+    answers = [await world.http.post(path, json=body, headers=headers) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [202, 202]
+    assert answers[0].json()["commandId"] == answers[1].json()["commandId"]
+    ended = await world.ended(headers, answers[0].json()["commandId"])
+    assert ended["status"] == "COMPLETED"
+    (command,) = world.car.commands
+    assert (command.kind.value, command.text, command.values) == ("DISPLAY", "code 4711", [])
+    other = await world.http.post(path, json={**body, "text": "other"}, headers=headers)
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "REQUEST_ID_REUSED")
+    astray = await world.http.post(path, json={**body, "vin": OTHER_VIN}, headers=headers)
+    assert astray.status_code == 422
+    history = (await world.http.get(f"/vehicle/{VIN}/history", headers=headers)).json()
+    assert history["commands"] == []  # of configurations

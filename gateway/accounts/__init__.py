@@ -1,0 +1,1 @@
+"""Accounts that change while the broker runs: an overlay over its password file (ADR 5)."""

@@ -1,0 +1,170 @@
+"""Rows of the vehicles behind foreign APIs; the edge owns the transaction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from psycopg.types.json import Jsonb
+
+from core.contracts.bus import (
+    Answer,
+    Command,
+    PresenceMessage,
+    ReportedConfig,
+    VehicleEvent,
+    VehicleStatus,
+    encode,
+)
+from core.contracts.topics import Topic
+from core.db import Connection, load_queries
+from gateway.foreign.translate import Seen, Values, defaults_of
+
+QUERIES = load_queries("gateway.foreign")
+
+Message = Answer | PresenceMessage | ReportedConfig | VehicleEvent | VehicleStatus
+_TOPICS: dict[type[Message], Topic] = {
+    Answer: Topic.ANSWER,
+    PresenceMessage: Topic.PRESENCE,
+    ReportedConfig: Topic.CONFIG,
+    VehicleEvent: Topic.EVENT,
+    VehicleStatus: Topic.STATUS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class VehicleRow:
+    vin: str
+    model: str
+    firmware: str
+    applied_seq: int
+    values: Values | None
+    values_at: datetime | None
+    config_digest: str | None
+    online: bool
+    session: str | None
+    boot: int
+    status: dict[str, Any] | None
+    status_at: datetime | None
+    quiet_until: datetime | None
+    poll_at: datetime
+    events_at: datetime
+
+    @property
+    def seen(self) -> Seen:
+        """What the rules look at."""
+        return Seen(**{name: getattr(self, name) for name in Seen.__dataclass_fields__})
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRow:
+    """A command that is not told to its end yet."""
+
+    command_id: UUID
+    kind: str
+    body: dict[str, Any]
+    state: str
+    foreign_id: UUID | None
+    error_code: str | None
+    tries: int
+    expires_at: datetime
+
+    @property
+    def command(self) -> Command:
+        return msgspec.convert(self.body, Command)
+
+
+async def say(conn: Connection, vin: str, messages: Sequence[Message], now: datetime) -> None:
+    """Put messages behind what is still to be said on the bus for a vehicle."""
+    rows = [
+        {"vin": vin, "topic": _TOPICS[type(item)].value, "payload": encode(item), "now": now}
+        for item in messages
+    ]
+    if rows:
+        await conn.execute_many(QUERIES["say"], rows)
+
+
+async def find(conn: Connection, vin: str) -> VehicleRow | None:
+    """A vehicle with what was said of it."""
+    return await conn.one_or_none(VehicleRow, QUERIES["vehicle"], {"vin": vin})
+
+
+async def next_command(conn: Connection, vin: str, now: datetime) -> CommandRow | None:
+    """The command whose turn it is."""
+    return await conn.one_or_none(CommandRow, QUERIES["next_command"], {"vin": vin, "now": now})
+
+
+async def defaults(conn: Connection, model: str, firmware: str) -> Values:
+    """What a vehicle of this firmware has when nothing is bought."""
+    params = {"model": model, "firmware": firmware}
+    return defaults_of(
+        await conn.dicts(QUERIES["capabilities"], params),
+        await conn.dicts(QUERIES["mappings"], params),
+    )
+
+
+async def save(conn: Connection, vin: str, seen: Seen, poll_at: datetime) -> None:
+    """Keep what was said and learnt of a vehicle."""
+    await conn.execute(
+        QUERIES["save_vehicle"],
+        {
+            "vin": vin,
+            "applied_seq": seen.applied_seq,
+            "values": None if seen.values is None else Jsonb(seen.values),
+            "values_at": seen.values_at,
+            "config_digest": seen.config_digest,
+            "online": seen.online,
+            "session": seen.session,
+            "boot": seen.boot,
+            "status": None if seen.status is None else Jsonb(seen.status),
+            "status_at": seen.status_at,
+            "quiet_until": seen.quiet_until,
+            "poll_at": poll_at,
+        },
+    )
+
+
+async def again(conn: Connection, vin: str, command: CommandRow, at: datetime) -> None:
+    """Try a command's next step later."""
+    await conn.execute(
+        QUERIES["command_again"],
+        {"vin": vin, "command_id": command.command_id, "state": command.state, "at": at},
+    )
+
+
+async def taken(
+    conn: Connection, vin: str, command: CommandRow, foreign_id: UUID, answer: Answer, at: datetime
+) -> bool:
+    """The API has it; False where a callback was faster."""
+    row = {
+        "vin": vin,
+        "command_id": command.command_id,
+        "foreign_id": foreign_id,
+        "answer": Jsonb(msgspec.to_builtins(answer)),
+        "at": at,
+    }
+    return bool(await conn.execute(QUERIES["command_taken"], row))
+
+
+async def completed(conn: Connection, vin: str, command: CommandRow, at: datetime) -> None:
+    """The API says it is in effect; what the vehicle reports is to be read."""
+    row = {"vin": vin, "command_id": command.command_id, "at": at}
+    await conn.execute(QUERIES["command_completed"], row)
+
+
+async def done(conn: Connection, vin: str, command: CommandRow, answer: Answer) -> bool:
+    """Told to its end; False where it was already."""
+    row = {
+        "vin": vin,
+        "command_id": command.command_id,
+        "answer": Jsonb(msgspec.to_builtins(answer)),
+    }
+    return bool(await conn.execute(QUERIES["command_done"], row))
+
+
+async def release(conn: Connection, vin: str, unsaid_at: datetime) -> None:
+    """End the lease; the vehicle is due again when anything of it is."""
+    await conn.execute(QUERIES["lock_one"], {"vin": vin})
+    await conn.execute(QUERIES["release"], {"vin": vin, "unsaid_at": unsaid_at})
