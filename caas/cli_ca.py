@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -17,15 +18,15 @@ ca_app = typer.Typer(help="The certificate authority of our own (CAAS_CA_DIR).")
 
 @ca_app.command()
 def init(
-    if_missing: Annotated[bool, typer.Option(help="Do nothing where there is one.")] = False,
+    if_missing: Annotated[bool, typer.Option(help="Do nothing where it is complete.")] = False,
 ) -> None:
     """Make the authority: whoever has its key can let any vehicle in."""
-    from gateway.registry.ca import CA_KEY, init_authority
+    from gateway.registry.ca import has_authority, init_authority
     from gateway.registry.settings import CaSettings
 
     settings, folder = load(CaSettings), _folder()
-    if if_missing and (folder / CA_KEY).exists():
-        return
+    if if_missing and (settings.bundle is not None or has_authority(folder)):
+        return  # with CAAS_CA_BUNDLE it is somebody else's
     made = init_authority(folder, SystemClock().now(), settings.crl_validity)
     until = made.certificate.not_valid_after_utc.date()
     typer.echo(f"made {folder}/ca.key (keep it secret), ca.crt (until {until}) and crl.pem")
@@ -37,11 +38,16 @@ def server(
     out: Annotated[
         Path | None, typer.Option(help="Folder for server.crt and server.key; else CAAS_CA_DIR.")
     ] = None,
+    if_missing: Annotated[
+        bool, typer.Option(help="Do nothing where there is one that is good for a month yet.")
+    ] = False,
 ) -> None:
     """Make a certificate and key for the broker; run it again to renew."""
-    from gateway.registry.ca import write_server
+    from gateway.registry.ca import SERVER_CERTIFICATE, write_server
 
     folder = _folder()
+    if if_missing and _is_good((out or folder) / SERVER_CERTIFICATE):
+        return
     path, certificate = write_server(folder, out or folder, hosts, SystemClock().now())
     typer.echo(f"made {path} (until {certificate.not_valid_after_utc.date()}) and server.key")
 
@@ -83,6 +89,15 @@ def show() -> None:
             subprocess.run(
                 [openssl, kind, "-in", str(file), "-noout", "-text"], check=True, timeout=30
             )
+
+
+def _is_good(path: Path) -> bool:
+    from cryptography import x509
+
+    if not path.exists():
+        return False
+    ends = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
+    return ends > SystemClock().now() + timedelta(days=30)
 
 
 def _folder() -> Path:

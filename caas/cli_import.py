@@ -5,6 +5,7 @@ import csv
 import getpass
 import io
 import json
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from caas.database import one_transaction
 from core.errors import Conflict
-from core.settings import load
+from core.settings import BusSettings, load
 
 if TYPE_CHECKING:
     from gateway.registry.bulk import ImportReport
@@ -49,10 +50,12 @@ def import_file(
         raise Conflict("FILE_EXISTS", f"{secrets} exists: move it away, or name another file")
     try:
         with file.open("rb") as source:
-            report = asyncio.run(_import(source, strict, secrets))
+            report, notice = asyncio.run(_import(source, strict, secrets))
     except FileRefused as refusal:
         _print_bad(refusal.report)
         raise
+    if notice is not None:
+        typer.echo(f"note: {notice}", err=True)
     if as_json:
         typer.echo(json.dumps(as_dict(report)))
         return
@@ -65,12 +68,18 @@ def import_file(
         typer.echo(f"{len(report.secrets)} secrets are in {secrets}: hand them out and erase it")
 
 
-async def _import(source: BinaryIO, strict: bool, secrets: Path | None) -> "ImportReport":
+async def _import(
+    source: BinaryIO, strict: bool, secrets: Path | None
+) -> "tuple[ImportReport, str | None]":
+    """What became of the file, and what the broker does not know yet."""
+    from gateway.accounts.settings import AccountsSettings
     from gateway.registry.bulk import import_vehicles
+    from gateway.registry.changes import tell_of_import
     from gateway.registry.settings import RegistrySettings
     from gateway.registry.vins import vin_rule
 
-    parse = vin_rule(load(RegistrySettings))
+    quiet_bus()
+    parse, accounts = vin_rule(load(RegistrySettings)), load(AccountsSettings)
     size = os.fstat(source.fileno()).st_size
     with _bar() as bar:
         task = bar.add_task("import", total=size)
@@ -82,13 +91,19 @@ async def _import(source: BinaryIO, strict: bool, secrets: Path | None) -> "Impo
                 actor=actor(),
                 strict=strict,
                 make_secrets=secrets is not None,
+                remember=accounts.bulk_max + 1,
                 progress=lambda at: bar.update(task, completed=at),
             )
             if secrets is not None:
                 # Before the commit, or a crash would leave vehicles whose secret nobody has.
                 _write_secrets(secrets, report.secrets)
         bar.update(task, completed=size)
-    return report
+    return report, await tell_of_import(report, load(BusSettings), accounts)
+
+
+def quiet_bus() -> None:
+    """What the bus logs about a broker that is away, a command says itself, in one line."""
+    logging.getLogger("core.bus").setLevel(logging.CRITICAL)
 
 
 def actor() -> str:
@@ -119,6 +134,6 @@ def _bar() -> Progress:
 def _print_bad(report: "ImportReport") -> None:
     for bad in report.bad[:_SHOWN]:
         typer.echo(f"line {bad.line}: {bad.reason}", err=True)
-    more = report.refused - min(len(report.bad), _SHOWN)
+    more = report.refused + report.repeated - min(len(report.bad), _SHOWN)
     if more > 0:
         typer.echo(f"and {more} more lines; --json lists the first thousand", err=True)

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
+import tempfile
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,14 +14,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from caas.cli_import import actor, import_file
+from caas.cli_import import actor, import_file, quiet_bus
 from caas.database import one_transaction
 from core.clock import SystemClock, rfc3339
 from core.db import Connection
-from core.errors import Invalid
-from core.settings import load
+from core.errors import Conflict, Invalid
+from core.settings import BusSettings, load
 
 if TYPE_CHECKING:
+    from gateway.accounts.tell import Change
     from gateway.registry import Enrolment
     from gateway.registry.credentials import Desk
 
@@ -34,7 +36,9 @@ Csr = Annotated[
 External = Annotated[
     Path | None, typer.Option(help="A certificate (PEM) that an external authority has issued.")
 ]
-Out = Annotated[Path | None, typer.Option(help="Write the certificate there, not to the screen.")]
+Out = Annotated[
+    Path | None, typer.Option(help="Write the certificate to this new file, not to the screen.")
+]
 
 vehicles_app = typer.Typer(help="Enrol vehicles and look after their credentials.")
 vehicles_app.command("import")(import_file)
@@ -57,16 +61,18 @@ def enroll(
     as_json: AsJson = False,
 ) -> None:
     """Let a vehicle in: prints the secret or certificate it signs in with, once."""
+    from gateway.registry.changes import of_enrolment
     from gateway.registry.credentials import Credential, enroll_with
 
     credential = Credential(_read(csr), _read(certificate))
-    _check_writable(out)
+    _check_new(out)
     made = _with_database(
         lambda conn: enroll_with(
             conn, _desk(), credential, vin=vin, model=model, firmware=firmware,
             transport=transport, again=again,
         )
     )  # fmt: skip
+    _tell(of_enrolment(made, again=again))
     hint = "nothing changed: `caas vehicles rotate` gives a new secret, `--again` lets a revoked "
     hint += "vehicle back in"
     _print_enrolment(made, out, as_json, "" if made.created or transport != "mqtt" else hint)
@@ -84,13 +90,15 @@ def rotate(
     as_json: AsJson = False,
 ) -> None:
     """A new secret, which ends the old one at once; or, from a new request, a new certificate."""
+    from gateway.registry.changes import of_enrolment
     from gateway.registry.credentials import Credential, rotate_with
 
     credential = Credential(_read(csr), _read(certificate))
-    _check_writable(out)
+    _check_new(out)
     made = _with_database(
         lambda conn: rotate_with(conn, _desk(), credential, vin=vin, revoke_others=revoke_others)
     )
+    _tell(of_enrolment(made))
     _print_enrolment(made, out, as_json)
 
 
@@ -101,8 +109,10 @@ def revoke(
 ) -> None:
     """Shut a vehicle out: its secret and certificates never work again."""
     from gateway import registry
+    from gateway.registry.changes import of_revocation
 
     done = _with_database(lambda c: registry.revoke(c, vin, reason=reason, actor=actor()))
+    _tell(of_revocation(vin))
     typer.echo(f"{vin.strip().upper()} {'is revoked' if done else 'was revoked already'}")
 
 
@@ -158,7 +168,7 @@ def list_vehicles(
 
     now = SystemClock().now()
     filters = registry.Filters(
-        presence=_upper(presence), model=_upper(model), status=_upper(status), transport=transport,
+        presence=_upper(presence), model=model, status=_upper(status), transport=transport,
         search=_upper(search),
         ends_before=None if expiring is None else now + timedelta(days=expiring),
     )  # fmt: skip
@@ -196,7 +206,9 @@ def openapi() -> None:
 def _print_enrolment(made: "Enrolment", out: Path | None, as_json: bool, hint: str = "") -> None:
     issued = made.certificate
     if issued is not None and out is not None:
-        out.write_text(issued.pem, encoding="utf-8")
+        from gateway.registry.ca import PUBLIC, write_new
+
+        write_new(out, issued.pem.encode(), PUBLIC)
     if as_json:
         shown = None if issued is None else asdict(issued)
         typer.echo(_as_json({"vin": made.vin, "secret": made.secret, "certificate": shown}))
@@ -213,6 +225,17 @@ def _print_enrolment(made: "Enrolment", out: Path | None, as_json: bool, hint: s
         typer.echo(hint)
 
 
+def _tell(changes: "Sequence[Change]") -> None:
+    """Tell the broker; what has not happened yet is a line on standard error."""
+    from gateway.accounts.settings import AccountsSettings
+    from gateway.accounts.tell import tell
+
+    quiet_bus()
+    notice = asyncio.run(tell(changes, load(BusSettings), load(AccountsSettings)))
+    if notice is not None:
+        typer.echo(f"note: {notice}", err=True)
+
+
 def _desk() -> "Desk":
     from gateway.registry.credentials import Desk
     from gateway.registry.settings import CaSettings, RegistrySettings
@@ -226,10 +249,14 @@ def _desk() -> "Desk":
     )
 
 
-def _check_writable(out: Path | None) -> None:
-    """OSError before anything is issued that could not be handed out."""
-    if out is not None:
-        out.touch()
+def _check_new(out: Path | None) -> None:
+    """Conflict or OSError before anything is issued that could not be handed out."""
+    if out is None:
+        return
+    if out.exists():
+        raise Conflict("FILE_EXISTS", f"{out} exists: move it away, or name another file")
+    with tempfile.TemporaryFile(dir=out.parent):
+        pass  # there, and may be written to
 
 
 def _read(path: Path | None) -> bytes | None:

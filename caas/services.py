@@ -26,7 +26,9 @@ Run = Callable[[asyncio.Event], Awaitable[None]]
 _SETTINGS_MODULES = (
     "core.settings",
     "caas.settings",
+    "caas.brokers.settings",
     "gateway.settings",
+    "gateway.accounts.settings",
     "gateway.registry.settings",
     "gateway.dispatch.settings",
     "gateway.iot_api.settings",
@@ -61,6 +63,8 @@ SERVICES = {
                 "api.main:run_worker"),
         Service("partner-sims", "factory, payment gateway, VSS, authorities and mail, simulated",
                 "partner_sims.main:run"),
+        Service("broker-log", "who was refused at the MQTT broker, from its log",
+                "caas.brokers.denials:run"),
         Service("sim", "a fleet of simulated vehicles", "vehicle_sim.main:run"),
     )
 }  # fmt: skip

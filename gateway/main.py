@@ -19,6 +19,8 @@ from core.settings import (
     load,
 )
 from gateway import links
+from gateway.accounts import part as accounts
+from gateway.accounts.settings import AccountsSettings
 from gateway.broker_stats import part as broker_stats
 from gateway.commands import part as commands
 from gateway.consumer import Consumer, subscriptions
@@ -42,6 +44,7 @@ def parts(gateway: Gateway, settings: GatewaySettings, silence: PresenceSettings
     """Every concern of the gateway; followers run in this order."""
     return [
         registry.part(gateway, settings),
+        accounts.part(gateway, load(AccountsSettings)),
         presence.part(gateway, settings, silence),
         commands.part(gateway, settings.checkpoint_every_s),
         links.part(gateway),

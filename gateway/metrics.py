@@ -18,6 +18,19 @@ REPORT_MISMATCHES = Counter(
 PASSWORD_WRITES = Counter(
     "caas_gateway_password_file_writes", "Times the broker's password file was written"
 )
+KICKS = Counter(
+    "caas_gateway_kicks", "Connections of vehicles ended by the gateway, by what ended", ["reason"]
+)
+FAREWELLS = Counter(
+    "caas_gateway_farewells", "Vehicles said to be OFFLINE for a connection that was ended"
+)
+ACCOUNTS = Gauge(
+    "caas_gateway_broker_accounts", "Accounts that changed since the broker read its password file"
+)
+ACCOUNTS_BEHIND = Gauge(
+    "caas_gateway_broker_accounts_behind",
+    "1 while the broker cannot be told of changed accounts; 0 where it does what the registry says",
+)
 CERTIFICATES = Gauge(
     "caas_gateway_certificates",
     "Vehicles' certificates by state: good, expiring (CAAS_CA_EXPIRING_DAYS), expired, revoked",

@@ -6,7 +6,7 @@
 # account of a service changed (the gateway's is the first thing it needs), without it at any change.
 #   /mosquitto/config   this directory, read only
 #   /mosquitto/secrets  the password file the gateway writes (named passwords)
-#   /mosquitto/certs    optional: ca.crt, server.crt, server.key
+#   /mosquitto/ca, /mosquitto/certs, /mosquitto/log   as assemble.sh says
 set -eu
 root=${MOSQUITTO_ROOT:-/mosquitto}
 run=$root/run
@@ -42,6 +42,7 @@ find_plugin() {
 # description how old the password file is (as caas/brokers/overlay.py does).
 reset_accounts() {
     written=$(stat -c %Y "$secrets" 2>/dev/null || echo 0)
+    if [ "$on_change" = reload ]; then written="$written follows"; fi
     cat > "$accounts" <<END
 {"defaultACLAccess": {"publishClientSend": false, "publishClientReceive": false,
  "subscribe": false, "unsubscribe": false}, "clients": [], "groups": [], "roles": [
@@ -62,13 +63,11 @@ esac
 if [ -z "$plugin" ]; then
     echo "no dynamic security plugin: a change of accounts works after a $on_change" >&2
 fi
-{
-    cat "$root/config/mosquitto.conf"
-    if [ -f "$root/certs/server.crt" ]; then cat "$root/config/tls.conf"; fi
-    if [ -n "$plugin" ]; then
-        sed "s|^plugin .*|plugin $plugin|" "$root/config/plugin.conf"
-    fi
-} | sed "/^plugin /!s|/mosquitto/|$root/|" > "$run/mosquitto.conf"
+sh "$root/config/assemble.sh" "$root" > "$run/assembled.conf"
+if [ -n "$plugin" ]; then
+    sed "s|^plugin .*|plugin $plugin|" "$root/config/plugin.conf" >> "$run/assembled.conf"
+fi
+sed "/^plugin /!s|/mosquitto/|$root/|" "$run/assembled.conf" > "$run/mosquitto.conf"
 sed "s|caas/v1/vehicles|${CAAS_MQTT_PREFIX:-caas/v1/vehicles}|" "$root/config/acl" > "$run/acl"
 
 start() {
@@ -76,7 +75,7 @@ start() {
     take_passwords
     reset_accounts
     chown -R mosquitto "$run" "$root/data" 2>/dev/null || true
-    mosquitto -c "$run/mosquitto.conf" &
+    OPENSSL_CONF=$root/config/openssl.cnf mosquitto -c "$run/mosquitto.conf" &
     broker=$!
     trap 'kill -TERM "$broker" 2>/dev/null; ending=1' TERM INT
 }

@@ -1,6 +1,6 @@
 """Corrections: deliveries that bring a drifted vehicle back to what is wanted, without money.
 
-What is wanted stands in the gateway's document (docs/adr/0005); a drift is the gateway's finding.
+What is wanted stands in the gateway's document (docs/adr/0006); a drift is the gateway's finding.
 Here it becomes commands, by the same attempts, retries, quota and safe states as what is sold.
 """
 

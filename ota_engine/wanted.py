@@ -1,4 +1,4 @@
-"""Tells the gateway what a vehicle's configuration is to be (docs/adr/0005)."""
+"""Tells the gateway what a vehicle's configuration is to be (docs/adr/0006)."""
 
 from collections.abc import Sequence
 

@@ -12,7 +12,7 @@ import msgspec
 
 from caas import embedded_pg
 from caas.bench.publishers import Plan, Published
-from caas.brokers import plan_broker
+from caas.brokers import Doors, plan_broker
 from caas.database import migrate_database
 from caas.demo.layout import HOST, PREFERRED_PORTS, Layout, Pace
 from caas.demo.platform import PREFIX, erase, service_child
@@ -122,7 +122,7 @@ async def stage(
         fleet = await prepare_platform(layout, vehicles)
         broker = plan_broker(
             data_dir, host=HOST, port=ports["mqtt"], passwords=layout.passwords_file,
-            prefix=PREFIX, prefer="mosquitto",
+            prefix=PREFIX, prefer="mosquitto", doors=Doors(plain=ports["mqtt-vehicles"]),
         )  # fmt: skip
         ready = tcp(HOST, ports["mqtt"])
         await supervisor.start_all(

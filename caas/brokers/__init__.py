@@ -1,15 +1,16 @@
 """The MQTT broker to start here: Mosquitto where it is installed, else the embedded one."""
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from caas.brokers.listeners import Doors, add_doors
 from caas.brokers.mosquitto import accounts_file, find_mosquitto, render_config
-from caas.brokers.overlay import SIGHUP_SAFE, find_plugin, version_of
+from caas.brokers.overlay import FOLLOWS, ONCE, SIGHUP_SAFE, find_plugin, version_of
 from core.errors import SettingsError
 
-__all__ = ["BrokerPlan", "plan_broker"]
+__all__ = ["BrokerPlan", "Doors", "plan_broker"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,13 @@ def plan_broker(
     passwords: Path,
     prefix: str,
     prefer: Literal["auto", "mosquitto", "amqtt"] = "auto",
+    doors: Doors | None = None,
 ) -> BrokerPlan:
     """Prepare the files and say what to start; starts nothing.
 
     SettingsError when Mosquitto is asked for and not installed. The embedded broker is for small
-    demos (about 200 vehicles) and forgets everything when it ends: say so on the screen.
+    demos (about 200 vehicles) and forgets everything when it ends: say so on the screen. It has one
+    door for everybody, and holds vehicles to their own client id there.
     """
     program = find_mosquitto() if prefer != "amqtt" else None
     if program is not None:
@@ -50,7 +53,9 @@ def plan_broker(
         config = render_config(
             data_dir, host=host, port=port, passwords=passwords, prefix=prefix, plugin=plugin
         )
-        return _mosquitto(program, config, data_dir, passwords, live=plugin is not None)
+        environment = {} if doors is None else add_doors(config, host, doors)
+        plan = _mosquitto(program, config, data_dir, passwords, live=plugin is not None)
+        return replace(plan, env=environment)
     if prefer == "mosquitto":
         raise SettingsError("Mosquitto is not installed (apt install mosquitto)")
     argv = [sys.executable, "-m", "caas.brokers.embedded", "--host", host, "--port", str(port)]
@@ -62,11 +67,11 @@ def _mosquitto(
     program: Path, config: Path, data_dir: Path, passwords: Path, *, live: bool
 ) -> BrokerPlan:
     argv = [str(program), "-c", str(config)]
-    if live:
-        accounts = str(accounts_file(data_dir).absolute())
-        start = [sys.executable, "-m", "caas.brokers.start", accounts, str(passwords.absolute())]
-        argv = [*start, *argv]
     safe = version_of(program) >= SIGHUP_SAFE
+    if live:
+        files = [str(accounts_file(data_dir).absolute()), str(passwords.absolute())]
+        start = [sys.executable, "-m", "caas.brokers.start", *files, FOLLOWS if safe else ONCE]
+        argv = [*start, *argv]
     return BrokerPlan(
         argv,
         "5",

@@ -21,6 +21,10 @@ class Acl:
 
     rules: tuple[Rule, ...] = field(default=())
 
+    def is_service(self, user: str) -> bool:
+        """Whether ``user`` has rules of its own; a vehicle has the patterns only."""
+        return any(rule.user == user for rule in self.rules)
+
     def allows(self, user: str, access: Access, topic: str) -> bool:
         """Whether ``user`` may; for "read", ``topic`` may be a filter, then all of it."""
         # A user name with a wildcard would turn a pattern into a rule for everybody.

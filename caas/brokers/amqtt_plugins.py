@@ -3,6 +3,7 @@
 # amqtt is typed but says so with no py.typed file.
 # pyright: reportMissingTypeStubs=false
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from caas.brokers.acl import parse_acl
 from caas.brokers.mosquitto import acl_text
 from caas.brokers.reload import Fingerprint, fingerprint
 from core.passwords import PasswordFile, verify_password
+
+log = logging.getLogger(__name__)
 
 
 class PasswordPlugin(BaseAuthPlugin):
@@ -34,15 +37,27 @@ class PasswordPlugin(BaseAuthPlugin):
         self._hashes: dict[str, str] = {}
 
     async def authenticate(self, *, session: Session) -> bool:
-        """True for a known user with the right secret."""
+        """True for a known user with the right secret, and a client id and a will of its own."""
+        refused = self._refused(session)
+        if refused:
+            log.warning(
+                "broker denied: %s, client %r, user %r, address %s",
+                *(refused, session.client_id, session.username, session.remote_address),
+            )
+        return not refused
+
+    def _refused(self, session: Session) -> str:
         user, secret = session.username, session.password
-        if not user or not secret:
-            return False
-        hashed = self._current().get(user)
-        if hashed is None or not verify_password(secret, hashed):
-            return False
+        hashed = self._current().get(user or "")
+        if not user or not secret or hashed is None or not verify_password(secret, hashed):
+            return "sign-in"
+        # Another's would end that one's connection and take its session.
+        if session.client_id != user and not self._acl.is_service(user):
+            return "client id"
         # amqtt publishes wills without asking its topic plugins.
-        return not session.will_flag or self._acl.allows(user, "write", session.will_topic or "")
+        if session.will_flag and not self._acl.allows(user, "write", session.will_topic or ""):
+            return f"will on {session.will_topic}"
+        return ""
 
     def _current(self) -> dict[str, str]:
         now = fingerprint(self._file.path)
@@ -75,4 +90,12 @@ class AclPlugin(BaseTopicPlugin):
         if session is None or not session.username or not topic:
             return False
         access = "write" if action is Action.PUBLISH else "read"
-        return self._acl.allows(session.username, access, topic)
+        allowed = self._acl.allows(session.username, access, topic)
+        # "receive" is asked for each message to each subscriber, and no attack.
+        if not allowed and action is not Action.RECEIVE:
+            log.warning(
+                "broker denied: %s of %s, client %r, user %r, address %s",
+                *("publish" if access == "write" else "subscribe", topic, session.client_id),
+                *(session.username, session.remote_address),
+            )
+        return allowed

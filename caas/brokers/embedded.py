@@ -8,16 +8,23 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from amqtt.adapters import BufferReader, ReaderAdapter, WriterAdapter
 from amqtt.broker import Broker
 from amqtt.contexts import BrokerConfig, ListenerConfig
 from amqtt.errors import AMQTTError
+from amqtt.mqtt.connack import NOT_AUTHORIZED, ConnackPacket
+from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
 from amqtt.session import Session
 
+from caas.brokers.reload import fingerprint
+from core.passwords import PasswordFile, verify_password
+
+log = logging.getLogger(__name__)
 PLUGINS = "caas.brokers.amqtt_plugins"
 
 
@@ -31,13 +38,58 @@ class Arguments:
     prefix: str
 
 
+class _Recorder(ReaderAdapter):
+    """Reads on, and remembers what it has read."""
+
+    def __init__(self, reader: ReaderAdapter) -> None:
+        self._reader = reader
+        self.data = b""
+
+    async def read(self, n: int = -1) -> bytes:
+        data = await self._reader.read(n)
+        self.data += data
+        return data
+
+    def feed_eof(self) -> None:
+        self._reader.feed_eof()
+
+
 class EmbeddedBroker(Broker):
-    """amqtt without its leak: at each connect 0.12 sends a client the retained messages of
-    everybody's subscriptions. Here they go out for a SUBSCRIBE of the client's own only."""
+    """amqtt without two holes of 0.12.
+
+    It sends a client at each connect the retained messages of everybody's subscriptions; here they
+    go out for a SUBSCRIBE of the client's own only. And it ends a connection and takes over its
+    session for whoever names its client id, before it looks at the secret; here it looks first.
+    """
 
     def __init__(self, config: BrokerConfig) -> None:
         super().__init__(config)
         self._subscribing: set[str | None] = set()
+
+    async def end_stale(self, hashes: Mapping[str, str]) -> None:
+        """End the connections of clients that could not sign in any more; their wills go out."""
+        for session, handler in list(self._sessions.values()):
+            user, secret = session.username, session.password
+            if session.transitions.is_connected() and not verify_password(
+                secret or "", hashes.get(user or "", "")
+            ):
+                log.warning("%s: its secret has ended", session.client_id)
+                await handler.handle_connection_closed()
+
+    async def _initialize_client_session(
+        self, reader: ReaderAdapter, writer: WriterAdapter, remote_address: str, remote_port: int
+    ) -> tuple[BrokerProtocolHandler, Session]:
+        recorder = _Recorder(reader)
+        _, session = await BrokerProtocolHandler.init_from_connect(
+            recorder, writer, self.plugins_manager
+        )
+        if not await self._authenticate(session, self.listeners_config["default"]):
+            await ConnackPacket.build(0, NOT_AUTHORIZED).to_stream(writer)
+            await writer.close()
+            raise AMQTTError("not authorised")
+        return await super()._initialize_client_session(
+            BufferReader(recorder.data), writer, remote_address, remote_port
+        )
 
     async def _handle_subscription(
         self, client_session: Session, handler: Any, subscribe_waiter: asyncio.Future[Any]
@@ -77,8 +129,26 @@ async def serve(arguments: Arguments) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     broker = EmbeddedBroker(broker_config(arguments))
     await broker.start()
+    following = asyncio.create_task(follow(broker, PasswordFile(arguments.passwords)))
     await stop.wait()
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
     await broker.shutdown()
+
+
+async def follow(broker: EmbeddedBroker, passwords: PasswordFile, every_s: float = 0.5) -> None:
+    """End connections whose secret has ended, each time the password file changed."""
+    seen = fingerprint(passwords.path)
+    while True:
+        await asyncio.sleep(every_s)
+        now = fingerprint(passwords.path)
+        if now == seen:
+            continue
+        seen = now
+        try:
+            await broker.end_stale(await asyncio.to_thread(passwords.read))
+        except OSError as error:
+            log.warning("cannot read the password file: %s", error)
 
 
 def parse(argv: Sequence[str]) -> Arguments:

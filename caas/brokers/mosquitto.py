@@ -70,7 +70,7 @@ def render_config(
     }
     if plugin is not None:
         accounts = accounts_file(data_dir)
-        reset_accounts(accounts, passwords)
+        reset_accounts(accounts, passwords, follows=False)
         text += source_file("plugin.conf").read_text(encoding="utf-8")
         overrides |= {"plugin": str(plugin), "plugin_opt_config_file": str(accounts.absolute())}
     if os.geteuid() == 0:

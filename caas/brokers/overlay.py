@@ -17,6 +17,8 @@ _ACCESS = ("publishClientSend", "publishClientReceive", "subscribe", "unsubscrib
 _LIBRARIES = ("/usr/lib", "/usr/lib64", "/usr/local/lib", "/opt/homebrew/lib")
 # Older ones corrupt their list of expiring sessions at SIGHUP, and crash some time later.
 SIGHUP_SAFE = (2, 1)
+# Whether the broker takes SIGHUP for a changed password file, for caas.brokers.start.
+FOLLOWS, ONCE = "follows", "once"
 
 
 def find_plugin(program: Path) -> Path | None:
@@ -40,11 +42,15 @@ def version_of(program: Path) -> tuple[int, ...]:
     return tuple(int(part) for part in found.group(1).split(b".")) if found else (0,)
 
 
-def initial_accounts(passwords: Path) -> str:
-    """The plugin's file for a broker that is about to read ``passwords``."""
+def initial_accounts(passwords: Path, *, follows: bool) -> str:
+    """The plugin's file for a broker that is about to read ``passwords``.
+
+    ``follows``: it reads it again whenever it changes.
+    """
     written = passwords.stat().st_mtime if passwords.exists() else 0.0
+    described = f"{written:.3f} follows" if follows else f"{written:.3f}"
     # Its description says how old the password file is: the gateway reads it there.
-    revoked = {"rolename": REVOKED_ROLE, "textdescription": f"{written:.3f}", "acls": DENIED}
+    revoked = {"rolename": REVOKED_ROLE, "textdescription": described, "acls": DENIED}
     return json.dumps(
         {
             "defaultACLAccess": dict.fromkeys(_ACCESS, False),
@@ -55,12 +61,12 @@ def initial_accounts(passwords: Path) -> str:
     )
 
 
-def reset_accounts(path: Path, passwords: Path) -> None:
+def reset_accounts(path: Path, passwords: Path, *, follows: bool) -> None:
     """Put the plugin's file in place; its owner is the folder's, who the broker runs as."""
     temporary = path.with_suffix(".new")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(initial_accounts(passwords))
+        file.write(initial_accounts(passwords, follows=follows))
     if os.geteuid() == 0:
         folder = path.parent.stat()
         os.chown(temporary, folder.st_uid, folder.st_gid)

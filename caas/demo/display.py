@@ -57,7 +57,7 @@ class StartDisplay:
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 1))
-        for name in PARTS:
+        for name in (*PARTS, *(name for name in self._states if name not in PARTS)):
             state, detail = self._states.get(name, (None, ""))
             mark, style = _MARKS[state] if state else ("·", "dim")
             table.add_row(Text(f"  {mark}", style=style), name, Text(detail, style="dim"))
@@ -85,7 +85,9 @@ def _lines(running: Running) -> list[tuple[str, str]]:
         ("Partner simulators", f"{layout.url('partners')}/"),
         ("Vehicle simulator", f"{layout.url('sim')}/docs"),
         ("Command keys", f"{layout.url('gateway')}/.well-known/caas-command-keys.json"),
-        ("MQTT broker", f"mqtt://127.0.0.1:{layout.ports['mqtt']} ({_broker(running)})"),
+        ("MQTT broker", f"mqtt://127.0.0.1:{layout.vehicles_port} ({_broker(running)})"),
+        *_tls_doors(running),
+        ("", _account(running)),
         ("Database", layout.dsn),
         ("", f"PostgreSQL {where}"),
         ("", f"data in {database.data_dir}"),
@@ -101,6 +103,26 @@ def _lines(running: Running) -> list[tuple[str, str]]:
         ("Logs", f"{layout.data_dir / 'logs'}/"),
         ("See it all happen", "make demo-once, or docs/first-sale.md by hand"),
     ]
+
+
+def _tls_doors(running: Running) -> list[tuple[str, str]]:
+    if running.broker.name != "mosquitto":
+        return []
+    layout = running.layout
+    by_certificate, by_secret = (
+        f"mqtts://127.0.0.1:{layout.ports[name]}" for name in ("mqtt-certificates", "mqtt-secrets")
+    )
+    return [
+        ("", f"{by_certificate} with a certificate, {by_secret} with a secret"),
+        ("", f"(authority: {layout.ca_dir / 'ca.crt'})"),
+    ]
+
+
+def _account(running: Running) -> str:
+    """What `caas vehicles` needs to bring a new secret to the broker."""
+    names = ("CAAS_MQTT_PORT", "CAAS_MQTT_PROTOCOL", "CAAS_MQTT_USERNAME", "CAAS_MQTT_PASSWORD")
+    settings = running.layout.environment("gateway")
+    return " ".join(f"{name}={settings[name]}" for name in names)
 
 
 def _broker(running: Running) -> str:

@@ -12,7 +12,11 @@ from caas.supervisor.ports import Ports
 HOST = "127.0.0.1"
 PREFERRED_PORTS = {
     "postgres": 54320,
-    "mqtt": 1883,
+    # The services' own door to the broker, and those for vehicles.
+    "mqtt": 1884,
+    "mqtt-vehicles": 1883,
+    "mqtt-certificates": 8883,
+    "mqtt-secrets": 8884,
     "partners": 8090,
     "smtp": 8025,
     "api": 8000,
@@ -21,6 +25,7 @@ PREFERRED_PORTS = {
     "telemetry": 8003,
     "worker": 8004,
     "sim": 8005,
+    "broker-log": 8006,
 }
 # The MQTT account of each service that is on the bus.
 ACCOUNTS = {"gateway": "svc-gateway", "ota-engine": "svc-ota", "telemetry": "svc-telemetry"}
@@ -98,6 +103,15 @@ class Layout:
         return self.data_dir / "ca"
 
     @property
+    def broker_log(self) -> Path:
+        return self.data_dir / "mosquitto" / "log" / "mosquitto.log"
+
+    @property
+    def vehicles_port(self) -> int:
+        """Where vehicles come in without TLS: the embedded broker has one door for everybody."""
+        return self.ports["mqtt" if self.protocol == "3.1.1" else "mqtt-vehicles"]
+
+    @property
     def fleet_file(self) -> Path:
         return self.data_dir / "fleet.json"
 
@@ -115,7 +129,7 @@ class Layout:
             "CAAS_DB_DSN": self.dsn,
             "CAAS_DB_SET_ROLE": "true",
             "CAAS_MQTT_HOST": HOST,
-            "CAAS_MQTT_PORT": str(self.ports["mqtt"]),
+            "CAAS_MQTT_PORT": str(self.vehicles_port if service == "sim" else self.ports["mqtt"]),
             "CAAS_MQTT_PROTOCOL": self.protocol,
             "CAAS_OPS_HOST": HOST,
             "CAAS_OPS_PORT": str(self.ports.get(service, 0)),
@@ -123,6 +137,7 @@ class Layout:
             "CAAS_GATEWAY_PASSWORD_FILE": str(self.passwords_file),
             "CAAS_GATEWAY_ACCOUNTS_FILE": str(self.accounts_file),
             "CAAS_CA_DIR": str(self.ca_dir),
+            "CAAS_BROKER_LOG_FILE": str(self.broker_log),
         }
         account = ACCOUNTS.get(service)
         if account is not None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import httpx
 
 from caas import embedded_pg
-from caas.brokers import BrokerPlan, plan_broker
+from caas.brokers import BrokerPlan, Doors, plan_broker
 from caas.brokers.reload import reload_on_change
 from caas.database import migrate_database
 from caas.demo.layout import HOST, Layout, Pace, reserved_ports
@@ -29,6 +29,8 @@ from core.settings import DatabaseSettings, load
 Prefer = Literal["auto", "mosquitto", "amqtt"]
 PREFIX = "caas/v1/vehicles"
 SERVICE_ORDER = ("partner-sims", "gateway", "ota-engine", "telemetry", "api", "worker", "sim")
+# Beside Mosquitto.
+LOG_READER = "broker-log"
 # The story kills a part at each of its turns, a few seconds apart.
 MAX_QUICK_DEATHS = 20
 RESTART_QUIET_S = 3.0
@@ -41,6 +43,8 @@ NEEDS = {
     "api": ("postgres",),
     "worker": ("postgres", "partner-sims"),
     "sim": ("broker", "gateway"),
+    # Reads the broker's log, which is there with the broker or without.
+    "broker-log": (),
 }
 
 
@@ -110,11 +114,12 @@ async def _bring_up(
         passwords=layout.passwords_file,
         prefix=PREFIX,
         prefer=prefer,
+        doors=_doors(layout),
     )
     layout = Layout(data_dir, ports, secrets, pace, cluster.dsn, broker.protocol)
     running = Running(layout, supervisor, broker, cluster.info, fleet)
     await supervisor.start_all(
-        [_broker_child(running), *(service_child(layout, name) for name in SERVICE_ORDER)]
+        [_broker_child(running), *(service_child(layout, name) for name in _services(broker))]
     )
     await _stock_the_lot(layout, fleet)
     return running
@@ -131,6 +136,21 @@ def erase(data_dir: Path) -> None:
         shutil.rmtree(data_dir)
     finally:
         lock.release()
+
+
+def _doors(layout: Layout) -> Doors:
+    ports = layout.ports
+    return Doors(
+        plain=ports["mqtt-vehicles"],
+        certificates=ports["mqtt-certificates"],
+        secrets=ports["mqtt-secrets"],
+        ca_dir=layout.ca_dir,
+        log=layout.broker_log,
+    )
+
+
+def _services(broker: BrokerPlan) -> tuple[str, ...]:
+    return (*SERVICE_ORDER, LOG_READER) if broker.name == "mosquitto" else SERVICE_ORDER
 
 
 def _broker_child(running: Running) -> Child:

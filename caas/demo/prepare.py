@@ -12,11 +12,20 @@ from core.db import Connection, Database, load_queries
 from core.keys import new_keys_file
 from core.settings import DatabaseSettings, load
 from gateway.registry import enroll
-from gateway.registry.ca import CA_KEY, init_authority
+from gateway.registry.ca import (
+    CRL,
+    SERVER_CERTIFICATE,
+    has_authority,
+    init_authority,
+    write_server,
+)
+from gateway.registry.crl_dir import CRL_DIR, publish_crls
 from gateway.registry.passwords import read_credentials, write_password_file
 from gateway.registry.settings import CaSettings
 
 QUERIES = load_queries("caas")
+# Of the broker's certificate.
+SERVER_NAMES = ("localhost", "127.0.0.1")
 
 # Mostly the model that has every option, and some of those that lack one.
 MODELS = ("AURORA", "AURORA", "AURORA", "BOREAL", "CIERZO")
@@ -45,8 +54,12 @@ async def prepare_platform(layout: Layout, vehicles: int) -> list[FleetVehicle]:
     if not layout.keys_file.exists():
         layout.keys_file.parent.mkdir(parents=True, exist_ok=True)
         new_keys_file(layout.keys_file)
-    if not (layout.ca_dir / CA_KEY).exists():
+    if not has_authority(layout.ca_dir):
         init_authority(layout.ca_dir, SystemClock().now(), load(CaSettings).crl_validity)
+    if not (layout.ca_dir / CRL_DIR).exists():  # of an earlier version
+        publish_crls(layout.ca_dir, (layout.ca_dir / CRL).read_bytes())
+    if not (layout.ca_dir / SERVER_CERTIFICATE).exists():
+        write_server(layout.ca_dir, layout.ca_dir, SERVER_NAMES, SystemClock().now())
     write_private(layout.accounts_file, json.dumps(layout.secrets.accounts()))
     admin = Database(load(DatabaseSettings, dsn=layout.dsn), role="caas", service="caas-demo")
     await admin.open()

@@ -4,6 +4,7 @@ Every list is safe to send again. An account without roles has the rights of the
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,11 @@ class Account:
 def tag_of(secret_hash: str) -> str:
     """Names a secret by its hash, without being of use to anybody who guesses at it."""
     return hashlib.sha256(secret_hash.encode()).hexdigest()[:32]
+
+
+def is_tag(text: str) -> bool:
+    """Whether an account's description is one of ours."""
+    return text == NOBODYS or re.fullmatch("[0-9a-f]{32}", text) is not None
 
 
 def set_secret(user: str, secret: str, tag: str) -> list[Command]:
@@ -90,6 +96,11 @@ def end_connections(user: str) -> list[Command]:
     ]
 
 
+def forget(user: str) -> list[Command]:
+    """The password file decides about ``user`` again; an open connection of it ends."""
+    return [{"command": "deleteClient", "username": user}]
+
+
 def make_role() -> list[Command]:
     """The role :func:`revoke` gives, where the plugin's file did not bring it."""
     return [{"command": "createRole", "rolename": REVOKED_ROLE, "acls": DENIED}]
@@ -97,7 +108,11 @@ def make_role() -> list[Command]:
 
 def is_harmless(response: Command) -> bool:
     """Whether an error only says that there was nothing to do."""
-    return str(response.get("error")) in ("Client already exists", "Role already exists")
+    return str(response.get("error")) in (
+        "Client already exists",
+        "Client not found",
+        "Role already exists",
+    )
 
 
 def read_accounts(listed: Sequence[Any]) -> list[Account]:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import core.log
 from core.bus import Bus, Subscription
 from core.bus.open import open_bus
-from core.bus.port import BusUnavailable, PublishFailed
+from core.bus.port import BusUnavailable, OnConnect, PublishFailed
 from core.errors import Conflict, DomainError
 from core.settings import BusSettings
 from gateway.accounts.commands import Account, Command, is_harmless, read_accounts
@@ -127,6 +127,7 @@ async def open_control(
     *,
     client_id: str | None = None,
     deadline_s: float = DEADLINE_S,
+    on_connect: OnConnect | None = None,
 ) -> AsyncGenerator[Control]:
     """A line for the block. BusUnavailable: no broker within the deadline; BusRefused: it says no.
 
@@ -136,6 +137,7 @@ async def open_control(
         settings,
         client_id=client_id or f"caas-accounts-{secrets.token_hex(6)}",
         subscriptions=[Subscription(RESPONSES)],
+        on_connect=on_connect,
         session_expiry_s=0,
         role="accounts",
     )

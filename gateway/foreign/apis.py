@@ -4,7 +4,16 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from core.errors import SettingsError
 
@@ -52,6 +61,19 @@ class Paths(_Part):
     diagnostics: str = "/vehicle/{vin}/diagnostics"
     display: str | None = None
 
+    @field_validator("*")
+    @classmethod
+    def _usable(cls, path: str | None, info: ValidationInfo) -> str | None:
+        names = {"vin": "V", "command_id": "C"} if info.field_name == "command" else {"vin": "V"}
+        try:
+            made = None if path is None else path.format(**names)
+        except (KeyError, IndexError, ValueError, AttributeError):
+            made = ""
+        if made is not None and not all(value in made for value in names.values()):
+            wanted = " and ".join(f"{{{name}}}" for name in names)
+            raise ValueError(f"a path here has {wanted} in it, and nothing else in braces")
+        return path
+
 
 class ForeignApi(_Part):
     """One API. ``vins``: VINs, or patterns such as ``VF1*``; the most exact one decides."""
@@ -74,6 +96,14 @@ class ForeignApi(_Part):
     # While a vehicle is awaited: after a deferral, or while it is unreachable with a command open.
     waiting_poll_s: float = Field(10.0, gt=0)
     command_poll_s: float = Field(5.0, gt=0)
+
+    @field_validator("vins")
+    @classmethod
+    def _upper_case(cls, vins: list[str]) -> list[str]:
+        for pattern in vins:
+            if not pattern or pattern != pattern.upper():
+                raise ValueError(f"{pattern!r} fits no vehicle: VINs are upper case")
+        return vins
 
     @property
     def has_callbacks(self) -> bool:
@@ -124,9 +154,12 @@ def api_of(vin: str, apis: list[ForeignApi]) -> str | None:
 def read_secret(path: Path) -> str:
     """The first line of a secret's file; SettingsError where there is none."""
     try:
-        secret = path.read_text(encoding="utf-8").strip()
+        lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise SettingsError(f"cannot read the secret {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"the secret {path} is not UTF-8") from None
+    secret = lines[0].strip() if lines else ""
     if not secret:
         raise SettingsError(f"the secret {path} is empty")
     return secret

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import hmac
+import re
 import ssl
 import time
 from collections.abc import AsyncGenerator, Generator
@@ -14,11 +15,15 @@ from core.clock import Clock, rfc3339
 from core.contracts.iot_api import SIGNATURE_HEADER
 from core.errors import SettingsError
 from gateway.foreign.apis import ClientCertificate, ForeignApi, KeyAndHmac, OAuth2, read_secret
+from gateway.foreign.body import clean_text, read_body
 
 KEY_HEADER = "X-Api-Key"
 TIME_HEADER = "X-Timestamp"
 # Renewed this long before its end, or at half of a short life.
 _SPARE_S = 30.0
+_LIFE_S = 60.0
+_LONGEST_S = 30 * 86_400.0
+_TOKEN = re.compile(r"[\x21-\x7e]+")
 _UNAUTHORIZED = 401
 _REFUSALS = frozenset({400, 401, 403})
 
@@ -72,18 +77,27 @@ class ClientCredentials(httpx.Auth):
         self._token = None
         await response.aread()
         if response.status_code in _REFUSALS:
-            raise TokenRefused(
-                f"no token: {response.status_code} {response.text[:200]}", request=response.request
-            )
-        try:
-            body = response.raise_for_status().json()
-            token, life = str(body["access_token"]), float(body.get("expires_in", 60))
-        except (httpx.HTTPStatusError, ValueError, KeyError, TypeError, AttributeError):
+            said = clean_text(response.text[:200])
+            raise TokenRefused(f"no token: {response.status_code} {said}", request=response.request)
+        body = read_body(response.content) if response.is_success else {}
+        token, life = body.get("access_token"), body.get("expires_in", _LIFE_S)
+        # RFC 6749, appendix A.12: anything else could not be put into a header.
+        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
             raise httpx.RemoteProtocolError(
                 f"no token in the answer {response.status_code}", request=response.request
-            ) from None
+            )
+        seconds = _seconds(life)
         self._token = token
-        self._good_until = time.monotonic() + max(life - _SPARE_S, life / 2)
+        self._good_until = time.monotonic() + max(seconds - _SPARE_S, seconds / 2)
+
+
+def _seconds(life: object) -> float:
+    """The life of a token as an API writes it, or else a careful guess."""
+    try:
+        seconds = float(life) if isinstance(life, int | float | str) else _LIFE_S
+    except ValueError:
+        return _LIFE_S
+    return min(seconds, _LONGEST_S) if seconds >= 0 else _LIFE_S  # nor of NaN, which is neither
 
 
 class RequestSignature(httpx.Auth):

@@ -47,17 +47,25 @@ class Breaker:
                 self._probing_since = now
                 return None
 
-    def succeeded(self) -> None:
-        """The API answered, whatever it said."""
-        self._failed.clear()
-        self._opened_at = self._probing_since = None
+    def succeeded(self, begun: datetime) -> None:
+        """The API answered a call that began at ``begun``, whatever it said.
 
-    def failed(self, now: datetime) -> None:
-        """No answer, or a 5xx."""
+        That takes no failure back: what counts is how many there are in the window (DOMAIN 7).
+        """
+        if self._is_probe(begun):
+            self._failed.clear()
+            self._opened_at = self._probing_since = None
+
+    def failed(self, begun: datetime, now: datetime) -> None:
+        """No answer to a call that began at ``begun``, or a 5xx."""
         if self._opened_at is not None:
-            if self.state(now) is BreakerState.HALF_OPEN:
+            if self._is_probe(begun):
                 self._opened_at, self._probing_since = now, None
-            return  # calls that were under way when it opened
+            return
         self._failed = [at for at in self._failed if at > now - self._window] + [now]
         if len(self._failed) >= self._most:
             self._opened_at = now
+
+    def _is_probe(self, begun: datetime) -> bool:
+        """False of calls that were under way when it opened: they say nothing of how it is now."""
+        return self._probing_since is not None and begun >= self._probing_since

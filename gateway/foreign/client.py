@@ -1,7 +1,9 @@
 """One foreign IoT API over HTTP: each call ends in a reply, or in being down; nothing is raised."""
 
+import asyncio
 import time
-from typing import Any, cast
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -12,6 +14,8 @@ from core.contracts.iot_api import REQUEST_ID_HEADER, ConfigureRequest
 from gateway.foreign import metrics
 from gateway.foreign.apis import ForeignApi
 from gateway.foreign.auth import TokenRefused, auth_of, tls_of
+from gateway.foreign.body import read_body
+from gateway.foreign.bounded import Bounded
 from gateway.foreign.breaker import Breaker, BreakerState
 from gateway.foreign.outcome import Down, Outcome, Reply
 
@@ -38,12 +42,11 @@ class ForeignClient:
         self._http = httpx.AsyncClient(
             timeout=api.timeout_s,
             auth=auth_of(api, clock),
-            verify=tls_of(api),
             # What is signed or authorised goes where the file says, and nowhere else.
             follow_redirects=False,
             trust_env=False,
-            transport=transport,
-            limits=httpx.Limits(max_connections=api.concurrency + 4),
+            headers={"Accept-Encoding": "identity"},
+            transport=Bounded(transport or _over_network(api)),
         )
         self._base = str(api.base_url).rstrip("/")
         self._show_breaker()
@@ -91,35 +94,36 @@ class ForeignClient:
         url = f"{self._base}/{path.lstrip('/')}"
         started = time.perf_counter()
         try:
-            answer = await self._http.request(method, url, json=content, headers=headers)
+            # httpx limits each read by itself: an answer that trickles would never end.
+            async with asyncio.timeout(self.api.timeout_s):
+                answer = await self._http.request(method, url, json=content, headers=headers)
             outcome: Outcome = Reply(
-                answer.status_code, _body(answer), answer.headers.get("Retry-After")
+                answer.status_code, read_body(answer.content), answer.headers.get("Retry-After")
             )
         except TokenRefused as refused:
             outcome = Reply(_UNAUTHORIZED, {"error": {"code": "NO_TOKEN", "message": str(refused)}})
+        except TimeoutError:
+            outcome = Down(f"Timeout: no whole answer in {self.api.timeout_s:g} s")
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             outcome = Down(f"{type(error).__name__}: {error}"[:200])
-        self._record(call, outcome, time.perf_counter() - started)
+        self._record(call, outcome, now, time.perf_counter() - started)
         return outcome
 
-    def _record(self, call: str, outcome: Outcome, seconds: float) -> None:
+    def _record(self, call: str, outcome: Outcome, begun: datetime, seconds: float) -> None:
         said = str(outcome.status) if isinstance(outcome, Reply) else outcome.why.split(":")[0]
         metrics.CALLS.labels(self.api.name, call, said).inc()
         metrics.CALL_SECONDS.labels(self.api.name, call).observe(seconds)
         if isinstance(outcome, Down) or outcome.status >= _SERVER_ERROR:
-            self._breaker.failed(self._clock.now())
+            self._breaker.failed(begun, self._clock.now())
             log.warning("foreign API call", api=self.api.name, call=call, outcome=said)
         else:
-            self._breaker.succeeded()
+            self._breaker.succeeded(begun)
         self._show_breaker()
 
     def _show_breaker(self) -> None:
         metrics.BREAKER.labels(self.api.name).set(_GAUGE[self._breaker.state(self._clock.now())])
 
 
-def _body(answer: httpx.Response) -> dict[str, Any]:
-    try:
-        body: Any = answer.json()
-    except ValueError:
-        return {}
-    return cast("dict[str, Any]", body) if isinstance(body, dict) else {}
+def _over_network(api: ForeignApi) -> httpx.AsyncHTTPTransport:
+    limits = httpx.Limits(max_connections=api.concurrency + 4)
+    return httpx.AsyncHTTPTransport(verify=tls_of(api), limits=limits, trust_env=False)

@@ -146,10 +146,10 @@ class Intake:
         self, conn: Connection, vins: set[str], read: Sequence[tuple[str, Command | Answer]]
     ) -> _Desk:
         now = self._gateway.clock.now()
-        for vin in sorted(vins):
-            row = {"vin": vin, "api": api_of(vin, self._apis), "now": now}
-            await conn.execute(QUERIES["adopt"], row)
-        vehicles = await conn.all(_Vehicle, QUERIES["lock"], {"vins": sorted(vins)})
+        there = sorted(vins)
+        apis = [api_of(vin, self._apis) for vin in there]
+        await conn.execute(QUERIES["adopt"], {"vins": there, "apis": apis, "now": now})
+        vehicles = await conn.all(_Vehicle, QUERIES["lock"], {"vins": there})
         asked = [(vin, item.command_id) for vin, item in read if isinstance(item, Command)]
         known = await conn.all(
             _Known,

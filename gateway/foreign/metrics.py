@@ -29,4 +29,14 @@ CALLBACKS = Counter(
 UNASSIGNED = Gauge(
     "caas_gateway_foreign_unassigned", "Vehicles with transport iot_api that no API has"
 )
+REFUSED = Counter(
+    "caas_gateway_foreign_refused_publishes",
+    "Messages of foreign vehicles that the broker refused, by its reason; each is kept",
+    ["reason"],
+)
 UNSAID = Gauge("caas_gateway_foreign_unsaid_messages", "Messages that wait for the broker")
+FAILED_STEPS = Counter(
+    "caas_gateway_foreign_failed_steps",
+    "Steps of vehicles behind a foreign IoT API that ended in an error of ours; each is put off",
+    ["api", "what"],
+)

@@ -24,6 +24,9 @@ from gateway.parts import Gateway, Part
 log = core.log.get(__name__)
 
 
+_ADOPT_AT_ONCE = 1000
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
     vin: str
@@ -153,10 +156,12 @@ async def keep_adopting(
     stop: asyncio.Event,
 ) -> None:
     """Take up newly enrolled vehicles, and forget what is long over, until ``stop``."""
+    whole = True  # the file may have changed since the last start
     while not stop.is_set():
         try:
-            if await adopt(gateway, settings, apis):
+            if await adopt(gateway, settings, apis, whole=whole):
                 news.wake()
+            whole = False
         except DomainError as error:
             log.warning("foreign vehicles were not looked for", error=str(error))
         except Exception:
@@ -165,23 +170,33 @@ async def keep_adopting(
             await asyncio.wait_for(stop.wait(), settings.adopt_every_s)
 
 
-async def adopt(gateway: Gateway, settings: ForeignSettings, apis: list[ForeignApi]) -> int:
-    """One look; how many vehicles are new or have another API now."""
+async def adopt(
+    gateway: Gateway, settings: ForeignSettings, apis: list[ForeignApi], *, whole: bool = False
+) -> int:
+    """One look; how many vehicles are new or, of the ``whole`` registry, have another API now."""
     now = gateway.clock.now()
     before = now - timedelta(days=settings.keep_days)
+    query = QUERIES["all_foreign"] if whole else QUERIES["new_foreign"]
     async with gateway.database.transaction() as conn:
-        found = await conn.all(_Known, QUERIES["all_foreign"])
-        wanted = {row.vin: api_of(row.vin, apis) for row in found}
-        changed = [
-            {"vin": row.vin, "api": wanted[row.vin], "now": now}
-            for row in sorted(found, key=lambda row: row.vin)
-            if not row.known or row.api != wanted[row.vin]
-        ]
-        if changed:
-            await conn.execute_many(QUERIES["adopt"], changed)
+        found = await conn.all(_Known, query)
+    # Patterns times vehicles: too much for the event loop, and for an open transaction.
+    changed = await asyncio.to_thread(_changed, found, apis)
+    for start in range(0, len(changed), _ADOPT_AT_ONCE):
+        part = changed[start : start + _ADOPT_AT_ONCE]
+        async with gateway.database.transaction() as conn:
+            vins, names = [vin for vin, _ in part], [name for _, name in part]
+            await conn.execute(QUERIES["adopt"], {"vins": vins, "apis": names, "now": now})
+    async with gateway.database.transaction() as conn:
         await conn.execute(QUERIES["forget_commands"], {"before": before})
         await conn.execute(QUERIES["forget_callbacks"], {"before": before})
         unsaid = await conn.value(QUERIES["count_unsaid"])
-    metrics.UNASSIGNED.set(sum(api is None for api in wanted.values()))
+        unassigned = await conn.value(QUERIES["count_unassigned"])
+    metrics.UNASSIGNED.set(unassigned)
     metrics.UNSAID.set(unsaid)
     return len(changed)
+
+
+def _changed(found: list[_Known], apis: list[ForeignApi]) -> list[tuple[str, str | None]]:
+    """Vehicles that are not known, or have another API, in the order of the VIN."""
+    wanted = [(row, api_of(row.vin, apis)) for row in found]
+    return sorted((row.vin, api) for row, api in wanted if not row.known or row.api != api)

@@ -9,9 +9,20 @@ SELECT v.vin, f.api, (f.vin IS NOT NULL) AS known
 FROM gateway.vehicle v LEFT JOIN gateway.foreign_vehicle f USING (vin)
 WHERE v.transport = 'iot_api' AND v.status = 'ENROLLED'
 
+-- name: new_foreign
+SELECT v.vin, NULL AS api, false AS known FROM gateway.vehicle v
+WHERE v.transport = 'iot_api' AND v.status = 'ENROLLED'
+  AND NOT EXISTS (SELECT FROM gateway.foreign_vehicle f WHERE f.vin = v.vin)
+
+-- name: count_unassigned
+SELECT count(*) FROM gateway.foreign_vehicle f JOIN gateway.vehicle v USING (vin)
+WHERE f.api IS NULL AND v.transport = 'iot_api' AND v.status = 'ENROLLED'
+
 -- name: adopt
-INSERT INTO gateway.foreign_vehicle (vin, api, poll_at, due_at)
-VALUES (%(vin)s, %(api)s, %(now)s, %(now)s)
+INSERT INTO gateway.foreign_vehicle (vin, api, poll_at, due_at, events_at, events_from)
+SELECT vin, api, %(now)s, %(now)s, %(now)s, %(now)s
+FROM unnest(%(vins)s::text[], %(apis)s::text[]) AS new (vin, api)
+ORDER BY vin
 ON CONFLICT (vin) DO UPDATE SET api = excluded.api, due_at = excluded.due_at
 WHERE gateway.foreign_vehicle.api IS DISTINCT FROM excluded.api
 
@@ -56,20 +67,28 @@ RETURNING f.vin, due.due_at
 UPDATE gateway.foreign_vehicle SET leased_until = NULL
 WHERE leased_by = %(slot)s AND leased_until IS NOT NULL
 
+-- The vehicle may have been on our bus before: a session of ours counts on from its own (BUS,
+-- Presence).
 -- name: vehicle
-SELECT f.vin, v.model, v.firmware, f.applied_seq, f.values, f.values_at, f.config_digest, f.online,
-    f.session, f.boot, f.status, f.status_at, f.quiet_until, f.poll_at, f.events_at
-FROM gateway.foreign_vehicle f JOIN gateway.vehicle v USING (vin)
+SELECT f.vin, v.model, v.firmware, f.applied_seq, f.values, f.values_at, f.config_digest,
+    f.online AND coalesce(s.boot, 0) <= f.boot AS online,
+    f.session, greatest(f.boot, s.boot) AS boot, f.status, f.status_at, f.quiet_until, f.poll_at,
+    f.events_at, f.events_from, f.events_said, f.look_tries
+FROM gateway.foreign_vehicle f
+JOIN gateway.vehicle v USING (vin)
+JOIN gateway.vehicle_state s USING (vin)
 WHERE f.vin = %(vin)s
 
 -- name: next_command
-SELECT command_id, kind, body, state, foreign_id, error_code, tries, expires_at
-FROM gateway.foreign_open_command
+SELECT command_id, seq, kind, body, state, foreign_id, error_code, tries, expires_at, ended_at
+FROM gateway.foreign_open_commands(%(now)s)
 WHERE vin = %(vin)s AND due_at <= %(now)s
 ORDER BY due_at, seq LIMIT 1
 
--- name: has_open
-SELECT EXISTS (SELECT FROM gateway.foreign_command WHERE vin = %(vin)s AND state <> 'DONE')
+-- What commands after this one have set: an earlier one's late success does not undo it.
+-- name: set_since
+SELECT body->'values' AS settings FROM gateway.foreign_command
+WHERE vin = %(vin)s AND seq > %(seq)s AND kind = 'CONFIGURE' AND answer->>'result' = 'APPLIED'
 
 -- name: command_again
 UPDATE gateway.foreign_command SET due_at = %(at)s, tries = tries + 1
@@ -81,7 +100,8 @@ UPDATE gateway.foreign_command SET state = 'SENT', foreign_id = %(foreign_id)s, 
 WHERE vin = %(vin)s AND command_id = %(command_id)s AND state = 'RECEIVED'
 
 -- name: command_completed
-UPDATE gateway.foreign_command SET state = 'COMPLETED', tries = 0, due_at = %(at)s
+UPDATE gateway.foreign_command SET state = 'COMPLETED', tries = 0, due_at = %(at)s,
+    ended_at = %(at)s
 WHERE vin = %(vin)s AND command_id = %(command_id)s AND state IN ('RECEIVED', 'SENT')
 
 -- name: command_done
@@ -92,19 +112,26 @@ WHERE vin = %(vin)s AND command_id = %(command_id)s AND state <> 'DONE'
 UPDATE gateway.foreign_vehicle SET applied_seq = greatest(applied_seq, %(applied_seq)s),
     values = %(values)s, values_at = %(values_at)s, config_digest = %(config_digest)s,
     online = %(online)s, session = %(session)s, boot = %(boot)s, status = %(status)s,
-    status_at = %(status_at)s, quiet_until = %(quiet_until)s, poll_at = %(poll_at)s
-WHERE vin = %(vin)s
+    status_at = %(status_at)s, quiet_until = %(quiet_until)s, poll_at = %(poll_at)s,
+    look_tries = 0
+WHERE vin = %(vin)s AND leased_by = %(slot)s
 
 -- name: poll_later
-UPDATE gateway.foreign_vehicle SET poll_at = %(poll_at)s WHERE vin = %(vin)s
+UPDATE gateway.foreign_vehicle SET poll_at = %(poll_at)s, look_tries = 0 WHERE vin = %(vin)s
+
+-- name: look_failed
+UPDATE gateway.foreign_vehicle SET poll_at = %(poll_at)s, look_tries = look_tries + 1
+WHERE vin = %(vin)s
 
 -- name: events_said
-UPDATE gateway.foreign_vehicle SET events_at = greatest(events_at, %(at)s) WHERE vin = %(vin)s
+UPDATE gateway.foreign_vehicle
+SET events_at = greatest(events_at, %(at)s), events_said = %(said)s
+WHERE vin = %(vin)s
 
--- The next status is said whether it differs from the last or not.
+-- The next status is said whether it differs from the last or not. Looks go on meanwhile: what else
+-- there is to see is said.
 -- name: keep_quiet
-UPDATE gateway.foreign_vehicle SET quiet_until = %(quiet_until)s, poll_at = %(poll_at)s,
-    status = NULL
+UPDATE gateway.foreign_vehicle SET quiet_until = %(quiet_until)s, poll_at = %(now)s, status = NULL
 WHERE vin = %(vin)s
 
 -- Two statements: what came in while the first one waited for the lock is seen by the second.
@@ -114,10 +141,11 @@ SELECT vin FROM gateway.foreign_vehicle WHERE vin = %(vin)s FOR UPDATE
 -- name: release
 UPDATE gateway.foreign_vehicle f SET leased_until = NULL, due_at = least(
     CASE WHEN f.api IS NULL THEN 'infinity' ELSE f.poll_at END,
-    (SELECT min(c.due_at) FROM gateway.foreign_open_command c WHERE c.vin = f.vin),
-    (SELECT %(unsaid_at)s::timestamptz
+    (SELECT min(c.due_at) FROM gateway.foreign_open_commands(%(now)s) c WHERE c.vin = f.vin),
+    (SELECT %(now)s + make_interval(
+        secs => least(%(retry_s)s * 2.0 ^ least(f.unsaid_tries, 16), %(retry_max_s)s))
      WHERE EXISTS (SELECT FROM gateway.foreign_message m WHERE m.vin = f.vin)))
-WHERE f.vin = %(vin)s
+WHERE f.vin = %(vin)s AND f.leased_by = %(slot)s
 
 -- name: messages
 SELECT message_id, topic, payload FROM gateway.foreign_message
@@ -125,6 +153,12 @@ WHERE vin = %(vin)s ORDER BY message_id LIMIT 100
 
 -- name: said
 DELETE FROM gateway.foreign_message WHERE message_id = ANY(%(ids)s)
+
+-- name: said_again
+UPDATE gateway.foreign_vehicle SET unsaid_tries = 0 WHERE vin = %(vin)s AND unsaid_tries <> 0
+
+-- name: refused
+UPDATE gateway.foreign_vehicle SET unsaid_tries = unsaid_tries + 1 WHERE vin = %(vin)s
 
 -- name: count_unsaid
 SELECT count(*) FROM gateway.foreign_message
@@ -145,7 +179,7 @@ ON CONFLICT DO NOTHING
 -- success). One whose end was told otherwise stays as it was told.
 -- name: outcome_by_callback
 UPDATE gateway.foreign_command SET state = %(state)s, error_code = %(error_code)s, tries = 0,
-    due_at = %(now)s
+    due_at = %(now)s, ended_at = %(now)s
 WHERE vin = %(vin)s AND command_id = %(command_id)s
   AND (foreign_id IS NULL OR foreign_id = %(foreign_id)s)
   AND (state IN ('RECEIVED', 'SENT')

@@ -20,6 +20,7 @@ from core.contracts.bus import (
 )
 from core.contracts.topics import Topic
 from core.db import Connection, load_queries
+from core.errors import Conflict
 from gateway.foreign.translate import Seen, Values, defaults_of
 
 QUERIES = load_queries("gateway.foreign")
@@ -32,6 +33,13 @@ _TOPICS: dict[type[Message], Topic] = {
     VehicleEvent: Topic.EVENT,
     VehicleStatus: Topic.STATUS,
 }
+
+
+class LeaseLost(Conflict):
+    """The turn took longer than its lease, and another replica has the vehicle."""
+
+    def __init__(self, vin: str) -> None:
+        super().__init__("LEASE_LOST", f"another replica has taken {vin} up")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,9 @@ class VehicleRow:
     quiet_until: datetime | None
     poll_at: datetime
     events_at: datetime
+    events_from: datetime
+    events_said: list[UUID]
+    look_tries: int
 
     @property
     def seen(self) -> Seen:
@@ -63,6 +74,7 @@ class CommandRow:
     """A command that is not told to its end yet."""
 
     command_id: UUID
+    seq: int
     kind: str
     body: dict[str, Any]
     state: str
@@ -70,6 +82,7 @@ class CommandRow:
     error_code: str | None
     tries: int
     expires_at: datetime
+    ended_at: datetime | None
 
     @property
     def command(self) -> Command:
@@ -96,6 +109,12 @@ async def next_command(conn: Connection, vin: str, now: datetime) -> CommandRow 
     return await conn.one_or_none(CommandRow, QUERIES["next_command"], {"vin": vin, "now": now})
 
 
+async def set_since(conn: Connection, vin: str, seq: int) -> set[str]:
+    """The parameters that configurations after ``seq`` have set, and said so."""
+    rows = await conn.dicts(QUERIES["set_since"], {"vin": vin, "seq": seq})
+    return {f"{item['module']}.{item['parameter']}" for row in rows for item in row["settings"]}
+
+
 async def defaults(conn: Connection, model: str, firmware: str) -> Values:
     """What a vehicle of this firmware has when nothing is bought."""
     params = {"model": model, "firmware": firmware}
@@ -105,9 +124,9 @@ async def defaults(conn: Connection, model: str, firmware: str) -> Values:
     )
 
 
-async def save(conn: Connection, vin: str, seen: Seen, poll_at: datetime) -> None:
-    """Keep what was said and learnt of a vehicle."""
-    await conn.execute(
+async def save(conn: Connection, vin: str, seen: Seen, poll_at: datetime, slot: int) -> None:
+    """Keep what was said and learnt of a vehicle; LeaseLost where another replica has it now."""
+    kept = await conn.execute(
         QUERIES["save_vehicle"],
         {
             "vin": vin,
@@ -122,8 +141,11 @@ async def save(conn: Connection, vin: str, seen: Seen, poll_at: datetime) -> Non
             "status_at": seen.status_at,
             "quiet_until": seen.quiet_until,
             "poll_at": poll_at,
+            "slot": slot,
         },
     )
+    if not kept:
+        raise LeaseLost(vin)
 
 
 async def again(conn: Connection, vin: str, command: CommandRow, at: datetime) -> None:
@@ -164,7 +186,13 @@ async def done(conn: Connection, vin: str, command: CommandRow, answer: Answer) 
     return bool(await conn.execute(QUERIES["command_done"], row))
 
 
-async def release(conn: Connection, vin: str, unsaid_at: datetime) -> None:
-    """End the lease; the vehicle is due again when anything of it is."""
+async def release(
+    conn: Connection, vin: str, now: datetime, slot: int, retry_s: float, retry_max_s: float
+) -> None:
+    """End the lease, if it is this replica's; the vehicle is due again when anything of it is.
+
+    What the broker refused is due after ``retry_s`` seconds, doubling to ``retry_max_s``.
+    """
     await conn.execute(QUERIES["lock_one"], {"vin": vin})
-    await conn.execute(QUERIES["release"], {"vin": vin, "unsaid_at": unsaid_at})
+    waits = {"retry_s": retry_s, "retry_max_s": retry_max_s}
+    await conn.execute(QUERIES["release"], {"vin": vin, "now": now, "slot": slot, **waits})

@@ -1,15 +1,19 @@
 """What follows from a command and from what the API says to it: pure decisions (DOMAIN 7 and 9)."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from uuid import UUID
 
 from core.contracts.bus import Command, Operational, Reason, Result, SafeState
-from core.contracts.iot_api import CommandAccepted, CommandStatus, CommandView
+from core.contracts.iot_api import CommandAccepted, CommandStatus, CommandView, StatusView
 from gateway.foreign.outcome import Down, Outcome, Reply
+from gateway.foreign.translate import contradicts, shows
 
 _MAX_DOUBLINGS = 16
+# However long an API asks for: a deferred command ends after a day (DOMAIN 20, ota.defer_max).
+_LONGEST_WAIT = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +157,7 @@ def after_poll(
 
 def after_failure(error_code: str | None, now: datetime) -> Told:
     """What the engine is to hear of a command that FAILED there (DOMAIN 7, failures)."""
-    code = error_code or "no code"
+    code = (error_code or "no code")[:200]
     detail = f"the API says FAILED: {code}"
     if code == Reason.UNSAFE_STATE:
         return Told(Result.DEFERRED, Reason.UNSAFE_STATE, detail)
@@ -164,19 +168,49 @@ def after_failure(error_code: str | None, now: datetime) -> Told:
     return Told(Result.REJECTED, _SAME.get(code, Reason.FIRMWARE_ERROR), detail)
 
 
+def kept_quiet(told: Told, status: StatusView | None, now: datetime, quiet_s: float) -> Told:
+    """``told``, with silence after an UNSAFE_STATE that the status does not explain.
+
+    The engine sends again at the next status that says the vehicle stands. Where the API says that
+    it drives, that is news worth waiting for; else the next status says nothing new, and the engine
+    would send at once, again and again, until the vehicle's quota is used up.
+    """
+    drives = status is not None and status.operational == Operational.RUNNING.value
+    if told.reason is not Reason.UNSAFE_STATE or drives:
+        return told
+    return replace(told, quiet_until=now + timedelta(seconds=quiet_s))
+
+
+def unproved(status: StatusView | None, command: Command, set_since: Collection[str]) -> str | None:
+    """Why a command that the API calls COMPLETED is not proved by the vehicle's status (S6).
+
+    ``set_since``: parameters that later commands have set. Where one of this command's is among
+    them, the report shows how things are, and not whether this command ever was in effect.
+    """
+    if status is None:
+        return "its status cannot be read"
+    if status.reported_configuration is None:
+        return "its status denies it" if contradicts(status, command) else None
+    names = {f"{item.module}.{item.parameter}" for item in command.values}
+    if shows(status.reported_configuration, command.values) or names & set(set_since):
+        return None
+    return "the configuration it reports does not show it"
+
+
 def retry_after(reply: Reply, now: datetime) -> timedelta:
     """How long a 429 asks to wait: the header in seconds or as a date, the body, else a minute."""
     header = (reply.retry_after or "").strip()
     if header.isascii() and header.isdigit():
-        return timedelta(seconds=int(header[:6]))
+        return min(timedelta(seconds=int(header[:6])), _LONGEST_WAIT)
     try:
         at = parsedate_to_datetime(header)
-        return max(timedelta(), (at if at.tzinfo else at.replace(tzinfo=UTC)) - now)
-    except (ValueError, TypeError):
+        wait = (at if at.tzinfo else at.replace(tzinfo=UTC)) - now
+        return min(max(timedelta(), wait), _LONGEST_WAIT)
+    except (ValueError, TypeError, OverflowError):
         pass
     given = reply.error.get("retryAfterSeconds")
     if isinstance(given, int) and not isinstance(given, bool):
-        return timedelta(seconds=min(max(given, 1), 86_400))
+        return min(timedelta(seconds=min(max(given, 1), 86_400)), _LONGEST_WAIT)
     return timedelta(minutes=1)
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from core.settings import SettingsGroup
@@ -20,6 +20,13 @@ class ForeignSettings(SettingsGroup):
     # An account of its own on the broker: the gateway's own may not read commands.
     mqtt_username: str = "svc-bridge"
     mqtt_password: SecretStr | None = None
+
+    @field_validator("apis_file", "mqtt_password", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        """As compose gives what nobody has set."""
+        return None if value == "" else value
+
     # How often due work is looked for; news in this process is taken up at once.
     scan_every_s: float = Field(0.5, gt=0)
     # How often newly enrolled vehicles are looked for.
@@ -35,6 +42,11 @@ class ForeignSettings(SettingsGroup):
     retry_max_s: float = Field(30.0, gt=0)
     # How long after its end a command is still asked about: the API may be late.
     late_s: float = Field(120.0, ge=0)
+    # After UNSAFE_STATE from an API that does not say that its vehicle drives: no status before, so
+    # that the engine does not use the vehicle's quota up by asking again.
+    unsafe_quiet_s: float = Field(600.0, ge=0)
+    # Events of the vehicle log that appear this much later than newer ones are still said.
+    events_overlap_s: float = Field(86_400.0, ge=0)
     keep_days: float = Field(7.0, gt=0)
     max_age_s: float = Field(300.0, gt=0)
     callbacks_per_min: int = Field(100, ge=1)

@@ -1,6 +1,5 @@
 """The next step of a vehicle behind a foreign API: a call, then what follows, saved at once."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -16,16 +15,17 @@ from core.contracts.bus import (
     Reason,
     Result,
 )
-from core.contracts.iot_api import CommandStatus, DiagnosticsReport, HealthView, StatusView
+from core.contracts.iot_api import CommandStatus, HealthView, StatusView
 from core.db import Connection
-from core.ids import new_id
+from core.errors import Unavailable
 from gateway.foreign import metrics, repository, rules, translate
 from gateway.foreign.client import ForeignClient
-from gateway.foreign.outcome import Down, Outcome, Reply
+from gateway.foreign.looks import Looks
+from gateway.foreign.outcome import Outcome, Reply
 from gateway.foreign.repository import QUERIES, CommandRow, VehicleRow
 from gateway.foreign.rules import Again, Completed, Taken, Told, Waits
 from gateway.foreign.settings import ForeignSettings
-from gateway.foreign.translate import Seen, Upward
+from gateway.foreign.translate import Seen
 from gateway.parts import Gateway
 
 log = core.log.get(__name__)
@@ -41,6 +41,8 @@ class Steps:
         self._gateway = gateway
         self._settings = settings
         self._client = client
+        self._looks = Looks(gateway, settings, client)
+        self._slot = gateway.bus_settings.slot
         api = client.api
         self._waits = Waits(
             settings.retry_s,
@@ -55,14 +57,23 @@ class Steps:
         async with self._gateway.database.transaction() as conn:
             vehicle = await repository.find(conn, vin)
             row = await repository.next_command(conn, vin, now)
-        if vehicle is None:
+        if vehicle is None or (row is None and vehicle.poll_at > now):
             return
-        if row is None:
-            if vehicle.poll_at <= now:
-                await self._look(vehicle)
-            return
-        with bound_contextvars(vin=vin, command_id=str(row.command_id)):
-            await self._command(vehicle, row)
+        try:
+            if row is None:
+                await self._looks.one(vehicle)
+            else:
+                with bound_contextvars(vin=vin, command_id=str(row.command_id)):
+                    await self._command(vehicle, row)
+        except (Unavailable, repository.LeaseLost):
+            raise  # nothing is known of the vehicle by that
+        except Exception:
+            # Whatever it is that cannot be handled, it will be the same at once: wait longer each
+            # time, and tell the command's end when its time is over.
+            what = "look" if row is None else row.kind
+            log.exception("a foreign vehicle's step failed", vin=vin, what=what)
+            metrics.FAILED_STEPS.labels(self._client.api.name, what).inc()
+            await (self._look_later(vehicle) if row is None else self._put_off(vehicle, row))
 
     # Commands
 
@@ -71,7 +82,7 @@ class Steps:
         match row.state, command.kind:
             case "FAILED", _:
                 told = rules.after_failure(row.error_code, self._gateway.clock.now())
-                await self._tell(vehicle, row, command, told)
+                await self._tell_failure(vehicle, row, command, told)
             case "COMPLETED", _:
                 await self._prove(vehicle, row, command)
             case "SENT", _:
@@ -132,55 +143,65 @@ class Steps:
             case Again(at, why):
                 await self._again(vehicle, row, at, why)
             case Told() as told:
-                await self._tell(vehicle, row, command, told)
+                await self._tell_failure(vehicle, row, command, told)
             case Completed():
                 async with self._gateway.database.transaction() as conn:
                     await repository.completed(conn, vehicle.vin, row, now)
+
+    async def _tell_failure(
+        self, vehicle: VehicleRow, row: CommandRow, command: Command, told: Told
+    ) -> None:
+        if told.reason is Reason.UNSAFE_STATE:
+            status, _ = await self._looks.read(vehicle)
+            now = self._gateway.clock.now()
+            told = rules.kept_quiet(told, status, now, self._settings.unsafe_quiet_s)
+        await self._tell(vehicle, row, command, told)
 
     async def _prove(self, vehicle: VehicleRow, row: CommandRow, command: Command) -> None:
         """The API says it is done: read what the vehicle reports, and say that (S6)."""
         if command.kind is not CommandKind.CONFIGURE:
             await self._tell(vehicle, row, command, Told(Result.APPLIED))
             return
-        status, health = await self._read(vehicle.vin)
+        status, health = await self._looks.read(vehicle)
         now = self._gateway.clock.now()
-        give_up = now >= row.expires_at + timedelta(seconds=self._waits.late_s)
-        # A later one may have changed the values again: the report says how it is.
-        give_up = give_up or vehicle.applied_seq > command.seq
-        if status is None and not give_up:
-            await self._again(vehicle, row, now + self._waits.backoff(row.tries), "no status yet")
+        async with self._gateway.database.transaction() as conn:
+            since = await repository.set_since(conn, vehicle.vin, command.seq)
+        why = rules.unproved(status, command, since)
+        if why is not None:
+            if now >= self._late_at(row):
+                # The API's word alone is no proof (S6): the engine asks first, then tries again.
+                told = Told(Result.REJECTED, Reason.EXPIRED, f"the API says COMPLETED, but {why}")
+                await self._tell(vehicle, row, command, told)
+                return
+            await self._again(vehicle, row, now + self._waits.backoff(row.tries), why)
             return
+        assert status is not None
         seen = replace(vehicle.seen, applied_seq=max(vehicle.applied_seq, command.seq))
-        if status is not None:
-            seen = translate.learn(seen, status, await self._defaults(seen, status), now)
-        if status is None or status.reported_configuration is None:
-            seen = translate.with_applied(seen, command, now)
-        elif not translate.shows(seen.values, command.values) and not give_up:
-            # Its report may be a moment behind its word.
-            await self._again(vehicle, row, now + self._waits.backoff(row.tries), "not shown yet")
-            return
+        seen = await self._looks.learn(seen, status, now)
+        if status.reported_configuration is None:
+            seen = translate.with_applied(seen, command, now, since)
         applied = Answer(Result.APPLIED, now, command.command_id, command.seq)
         messages: list[repository.Message] = [applied, translate.config_of(seen)]
         seen = replace(seen, config_digest=translate.config_of(seen).digest)
-        if status is not None:
-            seen, more = self._observe(seen, status, health, now)
-            messages += more
+        seen, more = self._looks.observe(seen, status, health, now)
+        messages += more
         async with self._gateway.database.transaction() as conn:
             if await repository.done(conn, vehicle.vin, row, applied):
                 await repository.say(conn, vehicle.vin, messages, now)
-                await repository.save(conn, vehicle.vin, seen, self._next_look(now, seen))
-                metrics.COMMANDS.labels(command.kind.value, "APPLIED", "").inc()
+                at = self._looks.next_look(now, seen)
+                await repository.save(conn, vehicle.vin, seen, at, self._slot)
+        metrics.COMMANDS.labels(command.kind.value, "APPLIED", "").inc()
         log.info("a command is applied", seq=command.seq)
 
     async def _answer_query(self, vehicle: VehicleRow, row: CommandRow, command: Command) -> None:
         """REPORT, then configuration and status at once; a vehicle that is away says nothing."""
-        status, health = await self._read(vehicle.vin)
+        status, health = await self._looks.read(vehicle)
         now = self._gateway.clock.now()
         if status is None or not translate.reachable(status, health):
             await self._again(vehicle, row, now + self._waits.backoff(row.tries), "not there")
             return
         report = Answer(Result.REPORT, now, command.command_id, command.seq)
-        await self._save_look(vehicle, status, health, asked=True, before=(row, report))
+        await self._looks.save(vehicle, status, health, asked=True, before=(row, report))
 
     async def _test(self, vehicle: VehicleRow, row: CommandRow, command: Command) -> None:
         outcome = await self._client.health(vehicle.vin)
@@ -201,105 +222,30 @@ class Steps:
             return
         await self._follow_order(vehicle, row, command, outcome)
 
-    # Looks
+    # What failed
 
-    async def _look(self, vehicle: VehicleRow) -> None:
-        status, health = await self._read(vehicle.vin)
-        now = self._gateway.clock.now()
-        if status is None:
-            # That the API is away says nothing about the vehicle; silence does, in time.
-            async with self._gateway.database.transaction() as conn:
-                row = {"vin": vehicle.vin, "poll_at": self._next_look(now, vehicle.seen)}
-                await conn.execute(QUERIES["poll_later"], row)
-            return
-        await self._save_look(vehicle, status, health)
-        if self._client.api.events:
-            await self._follow_log(vehicle)
-
-    async def _follow_log(self, vehicle: VehicleRow) -> None:
-        """Say what is new in the vehicle log."""
-        outcome = await self._client.diagnostics(vehicle.vin)
-        report = outcome.read(DiagnosticsReport) if isinstance(outcome, Reply) else None
-        if report is None:
-            return
-        now = self._gateway.clock.now()
-        events = translate.new_events(vehicle.vin, report, vehicle.events_at, now)
-        if not events:
-            return
+    async def _look_later(self, vehicle: VehicleRow) -> None:
+        at = self._gateway.clock.now() + self._waits.backoff(vehicle.look_tries)
         async with self._gateway.database.transaction() as conn:
-            await repository.say(conn, vehicle.vin, events, now)
-            row = {"vin": vehicle.vin, "at": max(event.at for event in events)}
-            await conn.execute(QUERIES["events_said"], row)
+            await conn.execute(QUERIES["look_failed"], {"vin": vehicle.vin, "poll_at": at})
 
-    async def _save_look(
-        self,
-        vehicle: VehicleRow,
-        status: StatusView,
-        health: HealthView | None,
-        *,
-        asked: bool = False,
-        before: tuple[CommandRow, Answer] | None = None,
-    ) -> None:
+    async def _put_off(self, vehicle: VehicleRow, row: CommandRow) -> None:
+        """Try again later; past its time, an answer with nothing in it that could not be read."""
         now = self._gateway.clock.now()
-        seen = translate.learn(
-            vehicle.seen, status, await self._defaults(vehicle.seen, status), now
-        )
-        seen, said = self._observe(seen, status, health, now, asked=asked)
-        messages: Sequence[repository.Message] = said
+        if now < self._late_at(row):
+            await self._again(vehicle, row, now + self._waits.backoff(row.tries), "the step failed")
+            return
+        detail = "what the API answers cannot be handled"
+        answer = Answer(Result.REJECTED, now, row.command_id, row.seq, Reason.EXPIRED, detail)
         async with self._gateway.database.transaction() as conn:
-            if before is not None:
-                row, answer = before
-                if not await repository.done(conn, vehicle.vin, row, answer):
-                    return
-                messages = [answer, *said]
-                metrics.COMMANDS.labels(row.kind, answer.result.value, "").inc()
-            await repository.say(conn, vehicle.vin, messages, now)
-            await repository.save(conn, vehicle.vin, seen, self._next_look(now, seen))
+            if await repository.done(conn, vehicle.vin, row, answer):
+                await repository.say(conn, vehicle.vin, [answer], now)
+        metrics.COMMANDS.labels(row.kind, answer.result.value, Reason.EXPIRED.value).inc()
 
-    def _observe(
-        self,
-        seen: Seen,
-        status: StatusView,
-        health: HealthView | None,
-        now: datetime,
-        *,
-        asked: bool = False,
-    ) -> tuple[Seen, list[Upward]]:
-        return translate.observe(
-            seen,
-            status,
-            health,
-            now=now,
-            session=str(new_id()),
-            alive_every=timedelta(seconds=self._settings.alive_every_s),
-            asked=asked,
-        )
-
-    async def _read(self, vin: str) -> tuple[StatusView | None, HealthView | None]:
-        found = await self._client.status(vin)
-        status = found.read(StatusView) if isinstance(found, Reply) else None
-        if status is None:
-            said = found.why if isinstance(found, Down) else f"{found.status} {found.code or ''}"
-            log.warning("no status of a foreign vehicle", api=self._client.api.name, said=said)
-            return None, None
-        asked = await self._client.health(vin)
-        return status, asked.read(HealthView) if isinstance(asked, Reply) else None
-
-    async def _defaults(self, seen: Seen, status: StatusView) -> translate.Values:
-        if status.reported_configuration is not None or seen.values is not None:
-            return {}
-        async with self._gateway.database.transaction() as conn:
-            return await repository.defaults(
-                conn, status.model or seen.model, status.diagnostics.firmware_version
-            )
-
-    def _next_look(self, now: datetime, seen: Seen) -> datetime:
-        api = self._client.api
-        moving = seen.status is not None and seen.status.get("operational") == Operational.RUNNING
-        # One that drives may park, and one that is away may come back: both are waited for.
-        wait = api.waiting_poll_s if moving or not seen.online else api.poll_s
-        at = now + timedelta(seconds=wait)
-        return at if seen.quiet_until is None else min(at, max(now, seen.quiet_until))
+    def _late_at(self, row: CommandRow) -> datetime:
+        """From when on a command is given up, after which the API may still be late."""
+        late = timedelta(seconds=self._waits.late_s)
+        return max(row.expires_at, row.ended_at or row.expires_at) + late
 
     # Endings
 
@@ -333,8 +279,7 @@ class Steps:
     ) -> None:
         if told.result is Result.DEFERRED:
             # The engine waits for a status: have one when the reason is over.
-            at = told.quiet_until or now
-            row = {"vin": vehicle.vin, "quiet_until": told.quiet_until, "poll_at": at}
+            row = {"vin": vehicle.vin, "quiet_until": told.quiet_until, "now": now}
             await conn.execute(QUERIES["keep_quiet"], row)
         elif seen is not vehicle.seen and seen.applied_seq != vehicle.applied_seq:
-            await repository.save(conn, vehicle.vin, seen, vehicle.poll_at)
+            await repository.save(conn, vehicle.vin, seen, vehicle.poll_at, self._slot)

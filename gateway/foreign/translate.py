@@ -1,7 +1,8 @@
 """Between the IoT API's bodies and the bus's messages: pure, both ways (DOMAIN 8, 9; BUS)."""
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -10,6 +11,8 @@ from uuid import UUID, uuid5
 import msgspec
 
 from core.contracts.bus import (
+    EPOCH,
+    LAST_MOMENT,
     MAX_AHEAD,
     ActiveService,
     Command,
@@ -20,11 +23,16 @@ from core.contracts.bus import (
     PresenceMessage,
     ReportedConfig,
     ServiceState,
+    Unusable,
     VehicleEvent,
     VehicleStatus,
+    check_time,
+    decode,
     digest_of,
+    encode,
 )
 from core.contracts.iot_api import (
+    PARAMETER_NAME,
     Configuration,
     ConfigureRequest,
     Connectivity,
@@ -39,6 +47,9 @@ from core.contracts.iot_api import (
 _SIGNAL = {Connectivity.ONLINE: 100.0, Connectivity.LIMITED: 10.0, Connectivity.OFFLINE: 0.0}
 # A command of no service (a correction) still needs a name in the API's body.
 NO_SERVICE = "CONFIGURATION"
+
+_NAME = re.compile(PARAMETER_NAME.rstrip("$"))
+_MAX_CODE, _MAX_DETAIL = 200, 2000
 
 Values = dict[str, ParameterValue]
 
@@ -98,10 +109,10 @@ def learn(seen: Seen, status: StatusView, defaults: Values, now: datetime) -> Se
         known = seen.values if seen.values is not None else defaults
         return replace(learnt, values=known, values_at=seen.values_at or now)
     at = status.reported_at or status.last_seen or now
-    values: Values = {
-        name: value for name, value in reported.items() if len(name.split(".", 1)) == 2
-    }
-    return replace(learnt, values=values, values_at=min(at, now + MAX_AHEAD))
+    # No command of ours can name another one, nor change it (S2).
+    values: Values = {name: value for name, value in reported.items() if _NAME.fullmatch(name)}
+    # A report of no time that can be is an old one: it proves nothing about today.
+    return replace(learnt, values=values, values_at=min(max(at, EPOCH), now + MAX_AHEAD))
 
 
 def shows(values: Mapping[str, ParameterValue] | None, wanted: Sequence[ParameterSetting]) -> bool:
@@ -115,10 +126,28 @@ def shows(values: Mapping[str, ParameterValue] | None, wanted: Sequence[Paramete
     return True
 
 
-def with_applied(seen: Seen, command: Command, at: datetime) -> Seen:
-    """``seen`` after a command is in effect, for an API that does not report the values."""
+def contradicts(status: StatusView, command: Command) -> bool:
+    """Whether the API's status denies its own word that a command is done."""
+    unlike = {"PENDING", "ERROR"}
+    return any(
+        item.service_id == command.service and item.status in unlike
+        for item in status.active_services
+    )
+
+
+def with_applied(
+    seen: Seen, command: Command, at: datetime, set_since: Collection[str] = ()
+) -> Seen:
+    """``seen`` after a command is in effect, for an API that does not report the values.
+
+    COMPLETED means there that the reported configuration matches (DOMAIN 7, Command states), which
+    is the only proof such an API has. ``set_since``: parameters that later commands have set.
+    """
     values = dict(seen.values or {})
-    values.update({f"{item.module}.{item.parameter}": item.value for item in command.values})
+    for item in command.values:
+        name = f"{item.module}.{item.parameter}"
+        if name not in set_since:
+            values[name] = item.value
     return replace(seen, values=values, values_at=at)
 
 
@@ -158,10 +187,27 @@ def status_of(status: StatusView, health: HealthView | None, now: datetime) -> V
         if health is None or health.packet_loss is None
         else _percent(health.packet_loss),
         active_services=[
-            ActiveService(item.service_id, item.activation_date, ServiceState(item.status))
+            ActiveService(
+                item.service_id,
+                min(max(item.activation_date, EPOCH), LAST_MOMENT),
+                ServiceState(item.status),
+            )
             for item in status.active_services
         ],
     )
+
+
+def fault_of(
+    seen: Seen, status: StatusView, health: HealthView | None, now: datetime
+) -> str | None:
+    """What makes a status one that the bus could not carry (BUS, last section); None = nothing."""
+    try:
+        config = config_of(learn(seen, status, {}, now))
+        check_time(decode(ReportedConfig, encode(config)).at, now)
+        decode(VehicleStatus, encode(status_of(status, health, now)))
+    except (ValueError, OverflowError, Unusable) as error:
+        return str(error)
+    return None
 
 
 def reachable(status: StatusView, health: HealthView | None) -> bool:
@@ -204,17 +250,19 @@ def observe(
     said: dict[str, Any] = msgspec.to_builtins(message)
     if connects or asked or _worth_saying(seen, said, now, alive_every):
         out.append(message)
-        seen = replace(seen, status=said, status_at=now, quiet_until=None)
+        over = seen.quiet_until is None or now >= seen.quiet_until
+        quiet_until = None if over else seen.quiet_until
+        seen = replace(seen, status=said, status_at=now, quiet_until=quiet_until)
     elif seen.status_at is not None and now - seen.status_at >= alive_every:
         # The status has to wait, but silence would make the vehicle OFFLINE.
         out.append(_presence(seen, Presence.ONLINE, now))
     return seen, out
 
 
-def new_events(
+def events_since(
     vin: str, report: DiagnosticsReport, since: datetime, now: datetime
 ) -> list[VehicleEvent]:
-    """What the vehicle log has after ``since``, oldest first; entries of no known type are left.
+    """What the vehicle log has since then, oldest first; entries of no known type are left.
 
     The log gives events no id, so one is made of what they are: it dedupes (BUS, VehicleEvent).
     """
@@ -226,9 +274,18 @@ def new_events(
             event = msgspec.convert({**named, "event_id": str(event_id)}, VehicleEvent)
         except msgspec.ValidationError:
             continue
-        if since < event.at <= now + MAX_AHEAD:
-            events.append(event)
+        if since <= event.at <= now + MAX_AHEAD:
+            events.append(_shortened(event))
     return sorted(events, key=lambda event: event.at)
+
+
+def _shortened(event: VehicleEvent) -> VehicleEvent:
+    code, detail = event.code, event.detail
+    return msgspec.structs.replace(
+        event,
+        code=None if code is None else code[:_MAX_CODE],
+        detail=None if detail is None else detail[:_MAX_DETAIL],
+    )
 
 
 def defaults_of(

@@ -23,7 +23,6 @@ from gateway.parts import Gateway
 log = core.log.get(__name__)
 
 _PUBLISH_S = 10.0
-_UNSAID_RETRY_S = 1.0
 # Of vehicles that no API has: they only have something to say.
 NO_API = "none"
 
@@ -117,34 +116,43 @@ class Worker:
             await self._release(vin)
 
     async def _release(self, vin: str) -> None:
-        unsaid_at = self._gateway.clock.now() + timedelta(seconds=_UNSAID_RETRY_S)
+        now, slot = self._gateway.clock.now(), self._gateway.bus_settings.slot
+        waits = self._settings.retry_s, self._settings.retry_max_s
         async with self._gateway.database.transaction() as conn:
-            await repository.release(conn, vin, unsaid_at)
+            await repository.release(conn, vin, now, slot, *waits)
 
     async def speak(self, vin: str) -> bool:
-        """Say on the bus what is to be said, in order; False where the broker does not take it."""
+        """Say on the bus what is to be said, in order; False where the broker does not take it.
+
+        What it refuses is kept, and what follows waits: our account or the access rules are wrong,
+        and nothing may be lost by that.
+        """
         async with self._gateway.database.transaction() as conn:
             rows = await conn.dicts(QUERIES["messages"], {"vin": vin})
         if not rows:
             return True
         said: list[int] = []
+        refused = False
         try:
             for row in rows:
                 await self._publish(vin, Topic(row["topic"]), bytes(row["payload"]))
                 said.append(row["message_id"])
         except BusUnavailable as error:
             log.warning("not said yet", vin=vin, error=str(error))
-        if said:
-            async with self._gateway.database.transaction() as conn:
+        except PublishFailed as error:
+            refused = True
+            metrics.REFUSED.labels(error.reason).inc()
+            log.error("the broker refuses what a foreign vehicle says", vin=vin, error=str(error))
+        async with self._gateway.database.transaction() as conn:
+            if said:
                 await conn.execute(QUERIES["said"], {"ids": said})
+                await conn.execute(QUERIES["said_again"], {"vin": vin})
+            if refused:
+                await conn.execute(QUERIES["refused"], {"vin": vin})
         return len(said) == len(rows)
 
     async def _publish(self, vin: str, topic: Topic, payload: bytes) -> None:
         if not self._bus.connected:
             raise BusUnavailable("no connection to the broker")
         name = topic_of(self._gateway.bus_settings.prefix, vin, topic)
-        try:
-            await self._bus.publish(name, payload, retain=topic in RETAINED, timeout_s=_PUBLISH_S)
-        except PublishFailed as error:
-            # Saying it again would be refused again: our account or the access rules are wrong.
-            log.error("the broker refuses what a foreign vehicle says", reason=error.reason)
+        await self._bus.publish(name, payload, retain=topic in RETAINED, timeout_s=_PUBLISH_S)

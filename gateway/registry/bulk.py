@@ -37,10 +37,12 @@ Progress = Callable[[int], None]
 
 @dataclass(slots=True)
 class ImportReport:
-    """What became of a file. ``bad`` holds the first thousand of the ``refused`` lines.
+    """What became of a file. ``bad``: the first thousand that are ``refused`` or ``repeated``.
 
     ``known``: the registry has them already, and they stay as they are. ``repeated``: a VIN that an
-    earlier line of the file has. ``secrets``: VIN → secret, of those made here.
+    earlier line of the file has. ``secrets``: VIN → secret, of those made here. ``new``: VIN →
+    (secret, hash) of imported vehicles, for the broker, as many as were to be remembered, and
+    ``later``: how many more have a secret.
     """
 
     lines: int = 0
@@ -50,20 +52,42 @@ class ImportReport:
     refused: int = 0
     bad: list[BadLine] = field(default_factory=list[BadLine])
     secrets: dict[str, str] = field(default_factory=dict[str, str])
+    new: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
+    later: int = 0
 
     def refuse(self, line: BadLine) -> None:
         """Count a line, and remember it while there is room."""
         self.refused += 1
+        self._remember(line)
+
+    def repeat(self, line: BadLine) -> None:
+        """Count a line whose VIN an earlier one has, and remember it while there is room."""
+        self.repeated += 1
+        self._remember(line)
+
+    def _remember(self, line: BadLine) -> None:
         if len(self.bad) < MAX_REPORTED:
             self.bad.append(line)
 
 
+# With the hash to store and the secret it was made from, where that is known.
 _Hashed = tuple[NewVehicle, str | None, str | None]
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What was read so far: every VIN, those with a secret, and what is remembered of secrets."""
+
+    remember: int
+    vins: dict[str, int] = field(default_factory=dict[str, int])  # and the line of each
+    with_secret: set[str] = field(default_factory=set[str])
+    made: dict[str, str] = field(default_factory=dict[str, str])
+    new: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
 
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """Lines that were read: vehicles, each with the hash to store and the secret made, if any."""
+    """Lines that were read."""
 
     rows: list[_Hashed]
     bad: list[BadLine]
@@ -97,55 +121,58 @@ async def import_vehicles(
     actor: str,
     strict: bool = False,
     make_secrets: bool = False,
+    remember: int = 0,
     progress: Progress = lambda _: None,
 ) -> ImportReport:
     """Enrol every vehicle of ``file`` that the registry does not know, within the transaction.
 
     A vehicle gets the secret its line has, or else none (it signs in with a certificate, or after
     ``rotate``), or with ``make_secrets`` a generated one. ``strict``: FileRefused at any line that
-    cannot be used or repeats a VIN. ``progress``: told the bytes read so far. Invalid: no header.
+    cannot be used or repeats a VIN. ``remember``: so many secrets are kept in the report, for the
+    broker. ``progress``: told the bytes read so far. Invalid: no header.
     """
     header = await asyncio.to_thread(file.readline, MAX_LINE_BYTES + 1)
     columns = read_header(header)
     models = {row["code"] for row in await conn.dicts(QUERIES["models"])}
     rules = Rules(parse, models)
-    report, seen, secrets = ImportReport(), set[str](), dict[str, str]()
+    report, seen = ImportReport(), _Seen(remember)
     await conn.execute(QUERIES["import_stage"])
     async with conn.cursor() as cursor, cursor.copy(QUERIES["import_copy"]) as copy:
         copy.set_types(_TYPES)
         async for chunk in _chunks(file, columns, rules, make_secrets):
-            await _take(chunk, copy, report, seen, secrets)
+            await _take(chunk, copy, report, seen)
             progress(chunk.at_byte)
+    report.bad.sort(key=lambda bad: bad.line)
     if strict and (report.refused or report.repeated):
         raise FileRefused(report)
-    made = await conn.dicts(QUERIES["import_vehicles"], {"actor": actor})
-    report.imported = len(made)
-    report.known = len(seen) - report.imported
-    if secrets:
-        report.secrets = {row["vin"]: secrets[row["vin"]] for row in made if row["vin"] in secrets}
+    imported = {
+        row["vin"] for row in await conn.dicts(QUERIES["import_vehicles"], {"actor": actor})
+    }
+    report.imported = len(imported)
+    report.known = len(seen.vins) - report.imported
+    report.secrets = {vin: secret for vin, secret in seen.made.items() if vin in imported}
+    report.new = {vin: both for vin, both in seen.new.items() if vin in imported}
+    report.later = len(seen.with_secret & imported) - len(report.new)
     return report
 
 
-async def _take(
-    chunk: _Chunk,
-    copy: AsyncCopy,
-    report: ImportReport,
-    seen: set[str],
-    secrets: dict[str, str],
-) -> None:
+async def _take(chunk: _Chunk, copy: AsyncCopy, report: ImportReport, seen: _Seen) -> None:
     report.lines += chunk.lines
     for bad in chunk.bad:
         report.refuse(bad)
-    for vehicle, secret_hash, made in chunk.rows:
-        if vehicle.vin in seen:
-            report.repeated += 1
+    for vehicle, secret_hash, secret in chunk.rows:
+        vin = vehicle.vin
+        first = seen.vins.setdefault(vin, vehicle.line)
+        if first != vehicle.line:
+            report.repeat(BadLine(vehicle.line, f"{vin} is in line {first} already"))
             continue
-        seen.add(vehicle.vin)
-        if made is not None:
-            secrets[vehicle.vin] = made
-        await copy.write_row(
-            (vehicle.vin, vehicle.model, vehicle.firmware, vehicle.transport, secret_hash)
-        )
+        if secret_hash is not None:
+            seen.with_secret.add(vin)
+            if secret is not None and len(seen.new) < seen.remember:
+                seen.new[vin] = (secret, secret_hash)
+        if secret is not None and vehicle.secret is None:
+            seen.made[vin] = secret
+        await copy.write_row((vin, vehicle.model, vehicle.firmware, vehicle.transport, secret_hash))
 
 
 async def _chunks(
@@ -209,7 +236,7 @@ def _with_hash(vehicle: NewVehicle, make_secrets: bool) -> _Hashed:
     if vehicle.secret_hash is not None:
         return vehicle, vehicle.secret_hash, None
     if vehicle.secret is not None:
-        return vehicle, hash_password(vehicle.secret), None
+        return vehicle, hash_password(vehicle.secret), vehicle.secret
     if not make_secrets or vehicle.transport != MQTT:
         return vehicle, None, None
     made = new_secret()

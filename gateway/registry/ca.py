@@ -3,9 +3,10 @@
 The broker reads ``ca.crt`` and ``crl.pem``; every file is put in place as a whole.
 """
 
+import contextlib
+import hashlib
 import os
 import re
-import secrets
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from core.errors import Conflict, Invalid, SettingsError
+from gateway.registry.crl_dir import publish_crls
 from gateway.registry.settings import CaSettings
 from gateway.registry.x509 import (
     Authority,
@@ -27,6 +29,7 @@ from gateway.registry.x509 import (
     issue_vehicle,
     make_crl,
     new_authority,
+    new_key,
     pem,
     read_request,
     serial_of,
@@ -35,6 +38,7 @@ from gateway.registry.x509 import (
 CA_CERTIFICATE = "ca.crt"
 CA_KEY = "ca.key"
 CRL = "crl.pem"
+SERVER_CERTIFICATE, SERVER_KEY = "server.crt", "server.key"
 PRIVATE, PUBLIC = 0o600, 0o644
 _NAME = "CaaS development CA"
 
@@ -53,19 +57,51 @@ class Issued:
     pem: str
 
 
+def has_authority(folder: Path) -> bool:
+    """Whether all that :func:`init_authority` makes is there."""
+    return all((folder / name).exists() for name in (CA_KEY, CA_CERTIFICATE, CRL))
+
+
 def init_authority(folder: Path, now: datetime, crl_validity: timedelta) -> Authority:
-    """Make a key, a certificate and an empty revocation list. Conflict where there is a key."""
+    """Make a key, a certificate and an empty revocation list, or what of them is missing.
+
+    Conflict where all is there; SettingsError where what is there cannot be used.
+    """
+    if has_authority(folder):
+        raise Conflict("CA_EXISTS", f"{folder / CA_KEY} exists: there is an authority")
     folder.mkdir(parents=True, exist_ok=True)
-    # A name of its own: a broker may trust two of them while one is being replaced.
-    made = new_authority(f"{_NAME} {secrets.token_hex(4)}", now)
-    try:
-        # The key first, and never over another one: two starts at once agree on one authority.
-        write_new(folder / CA_KEY, pem(made.key))
-    except FileExistsError:
-        raise Conflict("CA_EXISTS", f"{folder / CA_KEY} exists: there is an authority") from None
-    replace_file(folder / CA_CERTIFICATE, pem(made.certificate))
-    write_crl(folder, made, [], now, crl_validity)
+    # The key first, and never over another one: two starts at once agree on one authority, and one
+    # that was killed in the middle is taken up from it.
+    with contextlib.suppress(FileExistsError):
+        write_new(folder / CA_KEY, pem(new_key()))
+    if not (folder / CA_CERTIFICATE).exists():
+        key = _read_key(folder / CA_KEY)
+        replace_file(
+            folder / CA_CERTIFICATE, pem(new_authority(_name_of(key), now, key).certificate)
+        )
+    made = load_authority(folder)
+    if not (folder / CRL).exists():
+        write_crl(folder, made, [], now, crl_validity)
     return made
+
+
+def _name_of(key: ec.EllipticCurvePrivateKey) -> str:
+    """A name of its own, for a broker may trust two while one is being replaced; by the key alone,
+    so that whoever makes its certificate makes the same name."""
+    public = key.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return f"{_NAME} {hashlib.sha256(public).hexdigest()[:8]}"
+
+
+def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise SettingsError(f"{path} cannot be read: {error}") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise SettingsError(f"{path} is no key of an authority of ours")
+    return key
 
 
 def load_authority(folder: Path) -> Authority:
@@ -133,9 +169,9 @@ def write_server(
         raise Invalid("INVALID_HOST", f"not all of these are hosts: {' '.join(hosts)}")
     certificate, key = issue_server(load_authority(folder), hosts, now)
     out.mkdir(parents=True, exist_ok=True)
-    replace_file(out / "server.key", pem(key), PRIVATE)
-    replace_file(out / "server.crt", pem(certificate))
-    return out / "server.crt", certificate
+    replace_file(out / SERVER_KEY, pem(key), PRIVATE)
+    replace_file(out / SERVER_CERTIFICATE, pem(certificate))
+    return out / SERVER_CERTIFICATE, certificate
 
 
 def write_crl(
@@ -146,9 +182,15 @@ def write_crl(
     validity: timedelta,
 ) -> x509.CertificateRevocationList:
     """Put a fresh revocation list in place."""
-    crl = make_crl(authority, revoked, now, validity)
-    replace_file(folder / CRL, pem(crl))
+    crl = make_crl(authority, revoked, now, validity, read_crl(folder))
+    put_crls(folder, pem(crl))
     return crl
+
+
+def put_crls(folder: Path, lists: bytes) -> None:
+    """Put revocation lists (PEM) where brokers read them: at their start, and at each handshake."""
+    publish_crls(folder, lists)
+    replace_file(folder / CRL, lists)
 
 
 def read_crl(folder: Path) -> x509.CertificateRevocationList | None:
@@ -159,9 +201,9 @@ def read_crl(folder: Path) -> x509.CertificateRevocationList | None:
         return None
 
 
-def write_new(path: Path, data: bytes) -> None:
-    """Make a private file that was not there; FileExistsError where it was."""
-    draft = _draft(path, data, PRIVATE)
+def write_new(path: Path, data: bytes, mode: int = PRIVATE) -> None:
+    """Make a file that was not there, private unless said; FileExistsError where it was."""
+    draft = _draft(path, data, mode)
     try:
         os.link(draft, path)
     finally:

@@ -20,11 +20,13 @@ from gateway.registry.ca import (
     CA_CERTIFICATE,
     CRL,
     load_authority,
+    put_crls,
     read_bundle,
     read_crl,
     replace_file,
     write_crl,
 )
+from gateway.registry.crl_dir import CRL_DIR
 from gateway.registry.service import QUERIES
 from gateway.registry.settings import CaSettings
 from gateway.registry.x509 import Authority, Revoked
@@ -134,7 +136,8 @@ def _write_due(
     settings: CaSettings,
 ) -> bool:
     present = read_crl(folder)
-    due = is_due(present, authority, revoked, now)
+    # Also where an older release has left no folder of them.
+    due = is_due(present, authority, revoked, now) or not (folder / CRL_DIR).is_dir()
     if due:
         present = write_crl(folder, authority, revoked, now, settings.crl_validity)
         log.info("revocation list written", revoked=len(revoked))
@@ -155,8 +158,17 @@ def _copy_external(settings: CaSettings) -> bool:
         crl = x509.load_pem_x509_crl(settings.bundle_crl.read_bytes())
         if crl.next_update_utc is not None:
             metrics.CRL_NEXT_UPDATE.set(crl.next_update_utc.timestamp())
-        changed |= _copy(settings.bundle_crl, settings.dir / CRL)
+        changed |= _copy_crls(settings.bundle_crl, settings.dir)
     return changed
+
+
+def _copy_crls(source: Path, folder: Path) -> bool:
+    data, target = source.read_bytes(), folder / CRL
+    # Also where an older release has left no folder of them.
+    if (folder / CRL_DIR).is_dir() and target.exists() and target.read_bytes() == data:
+        return False
+    put_crls(folder, data)
+    return True
 
 
 def _copy(source: Path, target: Path) -> bool:

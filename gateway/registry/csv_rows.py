@@ -6,7 +6,7 @@ A vehicle is one line, so that a stray quotation mark spoils its own line and no
 import csv
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from core.errors import DomainError, Invalid
 from gateway.registry.model import MQTT, TRANSPORTS
@@ -33,6 +33,7 @@ class NewVehicle:
     transport: str
     secret: str | None
     secret_hash: str | None
+    line: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def read_header(line: bytes) -> Columns:
 def read_line(number: int, line: bytes, columns: Columns, rules: Rules) -> NewVehicle | BadLine:
     """What a line says."""
     try:
-        return _vehicle(_fields(line), columns, rules)
+        return replace(_vehicle(_fields(line), columns, rules), line=number)
     except DomainError as error:
         return BadLine(number, error.message)
 
@@ -89,6 +90,9 @@ def _vehicle(fields: Sequence[str], columns: Columns, rules: Rules) -> NewVehicl
     model, firmware = cells["model"], cells["firmware"]
     transport = cells.get("transport") or MQTT
     secret, secret_hash = cells.get("secret") or None, cells.get("secret_hash") or None
+    if secret and secret != fields[columns.places["secret"]]:
+        # Neither guess is safe: part of the secret, or of how the file is laid out.
+        raise Invalid("INVALID_SECRET", "a secret neither begins nor ends with a blank")
     if model not in rules.models:
         raise Invalid("UNKNOWN_MODEL", f"the catalogue has no vehicle model {model[:50]!r}")
     if not _FIRMWARE.fullmatch(firmware):

@@ -28,6 +28,7 @@ class Enrolment:
     """The outcome of enrolling or rotating: what the vehicle signs in with.
 
     ``secret`` is shown this once, null where none was made; ``certificate`` likewise.
+    ``secret_hash``: what is kept of the secret.
     """
 
     vin: str
@@ -35,6 +36,7 @@ class Enrolment:
     certificate: Issued | None = None
     # False where the registry knew the vehicle already.
     created: bool = field(default=False, compare=False)
+    secret_hash: str | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

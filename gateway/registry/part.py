@@ -7,6 +7,7 @@ from typing import Any
 import core.log
 from core.contracts.jobs import EnrollVehicle
 from core.settings import AccessTokenSettings, OpsSettings, load
+from gateway.accounts.settings import AccountsSettings
 from gateway.parts import Gateway, Part
 from gateway.registry.app import PREFIX, create_registry_app, refuse_demo_secret
 from gateway.registry.crl import keep_crl
@@ -37,7 +38,7 @@ def part(gateway: Gateway, settings: GatewaySettings) -> Part:
 
     ca, tokens = load(CaSettings), load(AccessTokenSettings)
     refuse_demo_secret(tokens, load(OpsSettings))
-    api = RegistryApi(gateway, ca, load(RegistrySettings), tokens)
+    api = RegistryApi(gateway, ca, load(RegistrySettings), tokens, load(AccountsSettings))
 
     async def keep_passwords(stop: asyncio.Event) -> None:
         if settings.password_file is None:

@@ -49,7 +49,8 @@ def read_accounts(path: Path | None) -> dict[str, str]:
     accounts = {user: secret for user, secret in members.items() if isinstance(secret, str)}
     if len(accounts) != len(members):
         raise SettingsError(f"the accounts {path} are not a JSON object of user and secret")
-    return accounts
+    # An empty secret would let everybody in as that service: there is no such account here.
+    return {user: secret for user, secret in accounts.items() if secret}
 
 
 def write_password_file(

@@ -22,6 +22,18 @@ WHERE vin = %(vin)s AND status = 'ENROLLED'
 UPDATE gateway.vehicle SET status = 'REVOKED', secret_hash = NULL, updated_at = now()
 WHERE vin = %(vin)s AND status = 'ENROLLED'
 
+-- Presence goes by the session's number, and whoever speaks for the vehicle from now on counts for
+-- itself (BUS, Presence).
+-- name: forget_session
+WITH moved AS (
+    SELECT vin FROM gateway.vehicle
+    WHERE vin = %(vin)s AND status = 'REVOKED' AND transport <> %(transport)s
+), foreign_side AS (
+    UPDATE gateway.foreign_vehicle f SET online = false FROM moved WHERE f.vin = moved.vin
+)
+UPDATE gateway.vehicle_state s SET session = NULL, boot = NULL, presence_at = NULL
+FROM moved WHERE s.vin = moved.vin
+
 -- name: reinstate
 UPDATE gateway.vehicle
 SET status = 'ENROLLED', model = %(model)s, firmware = %(firmware)s, transport = %(transport)s,

@@ -12,9 +12,12 @@ from core.contracts.access_token import AccessClaims, read_access
 from core.contracts.states import Role
 from core.errors import Forbidden, Unauthenticated
 from core.settings import AccessTokenSettings
+from gateway.accounts.settings import AccountsSettings
+from gateway.accounts.tell import tell
 from gateway.parts import Gateway
 from gateway.registry import service
 from gateway.registry.bulk import as_dict, import_vehicles
+from gateway.registry.changes import of_enrolment, of_revocation, tell_of_import
 from gateway.registry.credentials import Credential, Desk, enroll_with, rotate_with
 from gateway.registry.model import Enrolment, Filters
 from gateway.registry.schemas import (
@@ -54,6 +57,7 @@ class RegistryApi:
     ca: CaSettings
     registry: RegistrySettings
     tokens: AccessTokenSettings
+    accounts: AccountsSettings
 
 
 def _api(request: Request) -> RegistryApi:
@@ -110,7 +114,7 @@ async def enroll(body: EnrollIn, response: Response, api: Api, desk: AtDesk) -> 
         )
     if not made.created:
         response.status_code = 200
-    return _shown(made, response)
+    return await _shown(api, made, response, again=body.again)
 
 
 @router.get("/vehicles")
@@ -155,9 +159,15 @@ async def import_csv(
         file.seek(0)
         async with api.gateway.database.transaction() as conn:
             report = await import_vehicles(
-                conn, file, parse=desk.parse, actor=desk.actor, strict=strict
+                conn,
+                file,
+                parse=desk.parse,
+                actor=desk.actor,
+                strict=strict,
+                remember=api.accounts.bulk_max + 1,
             )
-    return ImportOut.model_validate(as_dict(report))
+    notice = await tell_of_import(report, api.gateway.bus_settings, api.accounts)
+    return ImportOut.model_validate({**as_dict(report), "notice": notice})
 
 
 @router.get("/vehicles/{vin}")
@@ -183,7 +193,7 @@ async def rotate(
         made = await rotate_with(
             conn, desk, _credential(body), vin=vin, revoke_others=body.revoke_others
         )
-    return _shown(made, response)
+    return await _shown(api, made, response)
 
 
 @router.post("/vehicles/{vin}/revoke")
@@ -191,7 +201,8 @@ async def revoke(vin: str, body: RevokeIn, api: Api, desk: AtDesk) -> RevokedOut
     """Shut a vehicle out: its secret and certificates never work again."""
     async with api.gateway.database.transaction() as conn:
         done = await service.revoke(conn, vin, reason=body.reason, actor=desk.actor)
-    return RevokedOut(vin=vin.strip().upper(), revoked=done)
+    notice = await tell(of_revocation(vin), api.gateway.bus_settings, api.accounts)
+    return RevokedOut(vin=vin.strip().upper(), revoked=done, notice=notice)
 
 
 def _credential(body: EnrollIn | RotateIn) -> Credential:
@@ -201,7 +212,10 @@ def _credential(body: EnrollIn | RotateIn) -> Credential:
     )
 
 
-def _shown(made: Enrolment, response: Response) -> EnrolmentOut:
+async def _shown(
+    api: RegistryApi, made: Enrolment, response: Response, *, again: bool = False
+) -> EnrolmentOut:
+    notice = await tell(of_enrolment(made, again=again), api.gateway.bus_settings, api.accounts)
     # A secret is for who asked, and for no cache on the way.
     response.headers["Cache-Control"] = "no-store"
-    return EnrolmentOut.model_validate(made)
+    return EnrolmentOut.model_validate(made).model_copy(update={"notice": notice})

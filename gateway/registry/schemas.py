@@ -64,12 +64,16 @@ class IssuedOut(CamelModel):
 
 
 class EnrolmentOut(CamelModel):
-    """``secret`` and ``certificate`` are shown this once."""
+    """``secret`` and ``certificate`` are shown this once.
+
+    ``notice``: what the broker could not be told yet.
+    """
 
     vin: str
     created: bool
     secret: str | None
     certificate: IssuedOut | None
+    notice: str | None = None
 
 
 class VehicleOut(CamelModel):
@@ -120,6 +124,8 @@ class RevokedOut(CamelModel):
     vin: str
     # False where it was revoked already.
     revoked: bool
+    # What the broker could not be told yet.
+    notice: str | None = None
 
 
 class BadLineOut(CamelModel):
@@ -128,7 +134,7 @@ class BadLineOut(CamelModel):
 
 
 class ImportOut(CamelModel):
-    """``bad``: the first thousand of the ``refused`` lines."""
+    """``bad``: the first thousand that are ``refused`` or ``repeated``. ``notice``: yet to come."""
 
     lines: int
     imported: int
@@ -136,6 +142,7 @@ class ImportOut(CamelModel):
     repeated: int
     refused: int
     bad: list[BadLineOut]
+    notice: str | None = None
 
 
 class ListQuery(CamelModel):

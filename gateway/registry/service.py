@@ -1,7 +1,8 @@
 """The vehicle registry: who is enrolled, with which credential; plain functions on a connection."""
 
 import secrets
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -72,7 +73,7 @@ async def enroll(
     created = bool(await conn.execute(QUERIES["insert_vehicle"], {**row, "secret_hash": None}))
     if created:
         await _record(conn, actor, "ENROLLED", vin, model=model, transport=transport)
-    elif again and await conn.execute(QUERIES["reinstate"], row):
+    elif again and await _reinstate(conn, row):
         await _record(conn, actor, "REINSTATED", vin, model=model, transport=transport)
     known = await _credential(conn, vin)
     if (
@@ -82,7 +83,13 @@ async def enroll(
         or known.status != ENROLLED
     ):
         return Enrolment(vin, None, created=created)
-    return Enrolment(vin, await _set_secret(conn, vin, secret, actor), created=created)
+    made = await _set_secret(conn, vin, secret, actor)
+    return replace(made, created=created)
+
+
+async def _reinstate(conn: Connection, row: Mapping[str, Any]) -> bool:
+    await conn.execute(QUERIES["forget_session"], row)
+    return bool(await conn.execute(QUERIES["reinstate"], row))
 
 
 async def rotate_secret(
@@ -94,7 +101,7 @@ async def rotate_secret(
     revoked, or does not sign in to our broker.
     """
     known = await _may_sign_in(conn, vin)
-    return Enrolment(known.vin, await _set_secret(conn, known.vin, secret, actor))
+    return await _set_secret(conn, known.vin, secret, actor)
 
 
 async def certify(
@@ -205,11 +212,12 @@ async def _credential(conn: Connection, vin: str) -> _Credential:
     return known
 
 
-async def _set_secret(conn: Connection, vin: str, secret: str | None, actor: str) -> str:
+async def _set_secret(conn: Connection, vin: str, secret: str | None, actor: str) -> Enrolment:
     chosen = secret or new_secret()
-    await conn.execute(QUERIES["set_secret"], {"vin": vin, "secret_hash": hash_password(chosen)})
+    hashed = hash_password(chosen)
+    await conn.execute(QUERIES["set_secret"], {"vin": vin, "secret_hash": hashed})
     await _record(conn, actor, "SECRET_SET", vin)
-    return chosen
+    return Enrolment(vin, chosen, secret_hash=hashed)
 
 
 async def _record(conn: Connection, actor: str, action: Action, vin: str, **detail: Any) -> None:

@@ -46,9 +46,14 @@ class Revoked:
     at: datetime
 
 
-def new_authority(name: str, now: datetime) -> Authority:
-    """A fresh one (ECDSA P-256, which every TLS library of a control unit has)."""
-    key = ec.generate_private_key(ec.SECP256R1())
+def new_key() -> PrivateKey:
+    """A fresh one of ECDSA P-256, which every TLS library of a control unit has."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def new_authority(name: str, now: datetime, key: PrivateKey | None = None) -> Authority:
+    """A fresh one, or of the key."""
+    key = key or new_key()
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     builder = (
         _builder(subject, subject, key.public_key(), now, now + CA_VALIDITY)
@@ -111,13 +116,24 @@ def issue_server(
 
 
 def make_crl(
-    authority: Authority, revoked: Iterable[Revoked], now: datetime, validity: timedelta
+    authority: Authority,
+    revoked: Iterable[Revoked],
+    now: datetime,
+    validity: timedelta,
+    before: x509.CertificateRevocationList | None = None,
 ) -> x509.CertificateRevocationList:
-    """The list of revoked certificates as of ``now``, good for ``validity``."""
+    """The list of revoked certificates as of ``now``, good for ``validity``.
+
+    It begins later than the one ``before`` it, by a second at least: of two that begin at the same
+    second OpenSSL goes by the one it read first.
+    """
+    begins = now - _BACKDATE
+    if before is not None:
+        begins = max(begins, before.last_update_utc + timedelta(seconds=1))
     builder = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(authority.certificate.subject)
-        .last_update(now - _BACKDATE)
+        .last_update(begins)
         .next_update(now + validity)
         # Only ever rises, and needs no place to be remembered in.
         .add_extension(x509.CRLNumber(int(now.timestamp() * 1000)), critical=False)

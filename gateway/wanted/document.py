@@ -41,7 +41,7 @@ class Told:
 async def want(
     conn: Connection, vin: str, values: Sequence[WantedValue], cause: str, now: datetime
 ) -> Told:
-    """Merge ``values`` into what is wanted of the vehicle (ADR 5); only what a service switches."""
+    """Merge ``values`` into what is wanted of the vehicle (ADR 6); only what a service switches."""
     row = {"vin": vin, "values": Jsonb(msgspec.to_builtins(values)), "cause": cause, "now": now}
     told = await conn.one_or_none(Told, QUERIES["want"], row)
     assert told is not None

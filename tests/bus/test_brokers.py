@@ -253,3 +253,20 @@ async def test_the_embedded_broker_ends_in_order(amqtt_broker: RunningBroker) ->
     assert process.returncode == 0
     amqtt_broker.start()
     await until(lambda: amqtt_broker.pid is not None, "started again")
+
+
+async def test_the_embedded_broker_holds_a_vehicle_to_its_own_client_id(
+    amqtt_broker: RunningBroker,
+) -> None:
+    """Where there is one door for everybody. At Mosquitto's: tests/broker/test_attacks.py."""
+    vin, victim = vehicle_of(amqtt_broker), vehicle_of(amqtt_broker)
+    async with contextlib.AsyncExitStack() as exits:
+        topic = f"{PREFIX}/{victim}/cmd"
+        owner = await opened(amqtt_broker, exits, victim, victim, topic)
+        gateway = await opened(amqtt_broker, exits, "svc-gateway", client("gateway"))
+        thief = open_bus(amqtt_broker.settings(vin), client_id=victim, role="test")
+        exits.push_async_callback(thief.close)
+        with pytest.raises(BusRefused):
+            await thief.start()
+        await gateway.publish(topic, b"for its owner")
+        assert await take_and_ack(owner) == [b"for its owner"]

@@ -6,18 +6,24 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from caas.brokers.mosquitto import override, source_file
 from core.passwords import PasswordFile
 from core.settings import BusSettings, load
 from gateway.accounts.commands import REVOKED_ROLE, revoke, set_secret
 from gateway.accounts.control import open_control
+from gateway.registry.ca import init_authority, write_crl, write_server
+from gateway.registry.x509 import Revoked, issue_vehicle, pem, serial_of
+from tests.broker.raw import Identity, Raw
 from tests.broker_fixtures import connack_code, free_port, wait_until
 
 ACCEPTED = 0
+VIN = "VF1AURXRA00000017"
 
 
 def code(port: int, user: str, secret: str) -> int | None:
@@ -45,6 +51,10 @@ class Container:
         shutil.copytree(source_file("acl").parent, config)
         conf = config / "mosquitto.conf"
         conf.write_text(override(conf.read_text(), {"listener": f"{self.port} 127.0.0.1"}))
+        self.certificates, self.secret_door = free_port(), free_port()
+        tls = config / "tls.conf"
+        text = tls.read_text().replace("listener 8883", f"listener {self.certificates} 127.0.0.1")
+        tls.write_text(text.replace("listener 8884", f"listener {self.secret_door} 127.0.0.1"))
         self.passwords = PasswordFile(root / "secrets" / "passwords")
         path = f"{os.environ['PATH']}:/usr/sbin"
         # Looks are half a second apart.
@@ -119,3 +129,37 @@ def test_without_the_plugin_a_change_is_a_restart(start: Callable[..., Container
         container.add(user)
     container.wait_for("second")
     assert container.lets_in("first")
+
+
+def test_vehicles_have_doors_with_tls_and_refusals_a_log(
+    root: Path, start: Callable[..., Container]
+) -> None:
+    now = datetime.now(UTC)
+    authority = init_authority(root / "ca", now, timedelta(days=7))
+    write_server(root / "ca", root / "ca", ["127.0.0.1"], now)
+    (root / "log").mkdir()
+    container = start()
+    key = ec.generate_private_key(ec.SECP256R1())
+    made = issue_vehicle(authority, VIN, key.public_key(), now, timedelta(days=1))
+    identity = Identity(root / "car.crt", root / "car.key")
+    assert identity.cert is not None
+    assert identity.key is not None
+    identity.cert.write_bytes(pem(made))
+    identity.key.write_bytes(pem(key))
+    container.add(VIN)
+    container.wait_for(VIN)
+    ca = root / "ca" / "ca.crt"
+    with Raw(container.certificates, ca=ca, identity=identity) as raw:
+        assert raw.connect("any") == ACCEPTED
+    by_secret = Identity(user=VIN, secret=f"secret of {VIN}")
+    with Raw(container.secret_door, ca=ca, identity=by_secret) as raw:
+        assert raw.connect("any") == ACCEPTED
+    write_crl(root / "ca", authority, [Revoked(serial_of(made), now)], now, timedelta(days=7))
+    with (
+        pytest.raises(OSError, match=r".*"),
+        Raw(container.certificates, ca=ca, identity=identity) as raw,
+    ):
+        raw.connect("any")
+    log = root / "log" / "mosquitto.log"
+    wait_until(lambda: "certificate verify failed" in log.read_text(), "it is in the log")
+    assert log.stat().st_mode & 0o777 == 0o666

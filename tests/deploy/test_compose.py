@@ -15,7 +15,9 @@ from typer.testing import CliRunner
 from caas.brokers.mosquitto import source_file
 from caas.cli import app
 from caas.services import SERVICES, settings_groups
-from core.settings import SettingsGroup
+from core.settings import SettingsGroup, load
+from gateway.foreign.settings import ForeignSettings
+from gateway.registry.passwords import read_accounts
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -121,14 +123,39 @@ def test_every_variable_is_in_the_example_and_the_other_way_round() -> None:
     assert not any(filled[name] for name in required), "a secret with a value is no secret"
 
 
+def test_what_is_not_encrypted_is_published_on_this_machine_only() -> None:
+    for name, service in SERVICES_THERE.items():
+        for port in service.get("ports", []):
+            inside = interpolated(port).rpartition(":")[2]
+            assert port.startswith("127.0.0.1:") or (name, inside) == ("mosquitto", "8883"), port
+
+
+def test_foreign_apis_may_be_left_out() -> None:
+    given = environment("gateway")
+    assert (given["CAAS_FOREIGN_APIS_FILE"], given["CAAS_FOREIGN_MQTT_PASSWORD"]) == ("", "")
+    settings = load(ForeignSettings, apis_file="", mqtt_password="")
+    assert (settings.apis_file, settings.mqtt_password) == (None, None)
+    mounts = [m.split(":")[-2] for m in SERVICES_THERE["gateway"]["volumes"]]
+    example = (ROOT / ".env.example").read_text()
+    assert re.findall(r"#FOREIGN_APIS_FILE=(/\w+)/", example)[0] in mounts
+
+
+def test_an_account_without_a_secret_is_none(tmp_path: Path) -> None:
+    accounts = tmp_path / "accounts.json"
+    accounts.write_text(interpolated(COMPOSE["configs"]["mqtt-accounts"]["content"]))
+    assert "svc-bridge" not in read_accounts(accounts)
+    assert "svc-gateway" in read_accounts(accounts)
+
+
 def test_every_mounted_path_exists_and_every_volume_is_declared() -> None:
     for name, service in SERVICES_THERE.items():
         for mount in service.get("volumes", []):
             source, target = interpolated(mount).split(":")[:2]
             assert target.startswith("/"), f"{name}: {mount}"
             if source.startswith("."):
-                # The fleet file is made by the operator; everything else is in the checkout.
-                assert (ROOT / source).exists() or source == "./fleet", f"{name} mounts {source}"
+                # Two folders are made by the operator; everything else is in the checkout.
+                made = {"./fleet", "./foreign"}
+                assert (ROOT / source).exists() or source in made, f"{name} mounts {source}"
             else:
                 assert source in COMPOSE["volumes"], f"{name} mounts {source}"
         for config in service.get("configs", []):
@@ -138,7 +165,9 @@ def test_every_mounted_path_exists_and_every_volume_is_declared() -> None:
 def test_the_files_mosquitto_runs_from_are_where_its_script_looks() -> None:
     texts = [source_file(name).read_text() for name in ("reload-on-change.sh", "mosquitto.conf")]
     mounted = {m.split(":")[1] for m in SERVICES_THERE["mosquitto"]["volumes"] if m[0] != "$"}
-    for folder in ("/mosquitto/config", "/mosquitto/secrets", "/mosquitto/data"):
+    texts += [source_file(name).read_text() for name in ("assemble.sh", "tls.conf", "log.conf")]
+    for name in ("config", "secrets", "data", "ca", "log"):
+        folder = f"/mosquitto/{name}"
         assert folder in mounted
         assert any(folder in text for text in texts), folder
     assert SERVICES_THERE["mosquitto"]["entrypoint"][1] == "/mosquitto/config/reload-on-change.sh"
@@ -148,7 +177,8 @@ def test_the_files_mosquitto_runs_from_are_where_its_script_looks() -> None:
         re.MULTILINE,
     )
     published = {interpolated(p).split(":")[-1] for p in SERVICES_THERE["mosquitto"]["ports"]}
-    assert published == set(listeners)
+    # The services' own is for the network of compose only.
+    assert published == set(listeners) - {"1883"}
 
 
 def test_the_accounts_of_the_services_are_those_of_the_access_rules() -> None:
@@ -162,7 +192,7 @@ def test_the_accounts_of_the_services_are_those_of_the_access_rules() -> None:
 def test_every_address_names_a_service_and_a_port_it_listens_on() -> None:
     listens = {
         "timescaledb": {5432},
-        "mosquitto": {1883, 8883},
+        "mosquitto": {1883, 8883, 8884},
         "mail": {1025, 8025},
         "partner-sims": {8090, 8025},
         "prometheus": {9090},

@@ -58,7 +58,8 @@ class Stage:
 
     def caas(self, *arguments: str, **more: str) -> str:
         """What the command line says, with the settings an operator would export."""
-        settings = {"CAAS_DB_DSN": self.layout.dsn, "CAAS_DB_SET_ROLE": "true", **more}
+        bus = {n: v for n, v in self.layout.environment("gateway").items() if "_MQTT_" in n}
+        settings = {"CAAS_DB_DSN": self.layout.dsn, "CAAS_DB_SET_ROLE": "true", **bus, **more}
         done = subprocess.run(
             [sys.executable, "-m", "caas", *arguments],
             cwd=ROOT,

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 
 from core.clock import rfc3339
 from core.contracts.iot_api import (
@@ -72,8 +72,9 @@ class Behind:
 class StandIn:
     """``mood`` of a configure: done, hold (nothing more), or the code it fails with.
 
-    ``answers``: statuses to give instead, each once, by path's last part; ``reports`` False: the
-    status says nothing of the configuration, as DOMAIN 9 alone has it.
+    ``answers``: statuses to give instead, each once, by path's last part; ``always``: the same,
+    with the body's bytes, until taken out. ``reports`` False: the status says nothing of the
+    configuration, as DOMAIN 9 alone has it.
     """
 
     url: str
@@ -83,6 +84,7 @@ class StandIn:
     answers: dict[str, list[tuple[int, dict[str, Any], dict[str, str]]]] = field(
         default_factory=dict[str, list[tuple[int, dict[str, Any], dict[str, str]]]]
     )
+    always: dict[str, tuple[int, bytes]] = field(default_factory=dict[str, tuple[int, bytes]])
     reports: bool = True
     callback_url: str | None = None
     tokens: set[str] = field(default_factory=set[str])
@@ -177,6 +179,9 @@ def _app(api: StandIn) -> FastAPI:
         if api.answers.get(call):
             status, body, headers = api.answers[call].pop(0)
             return JSONResponse(body, status_code=status, headers=headers)
+        if call in api.always:
+            status, raw = api.always[call]
+            return Response(raw, status, media_type="application/json")
         return await go_on(request)
 
     _add_calls(app, api)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from core.contracts.bus import Reason, Result
 from core.errors import SettingsError
 from core.ids import new_id
-from gateway.foreign.apis import ForeignApi, api_of, load_apis
+from gateway.foreign.apis import ForeignApi, api_of, load_apis, read_secret
 from gateway.foreign.breaker import Breaker, BreakerState
 from gateway.foreign.outcome import Down, Reply
 from gateway.foreign.rules import Again, Completed, Taken, Told, Waits, after_order, after_poll
@@ -30,29 +30,44 @@ def later(seconds: float) -> datetime:
 def test_the_breaker_goes_round_as_DOMAIN_7_says() -> None:
     breaker = Breaker(failures=5, window_s=60, open_s=60)
     for second in (0, 1, 2, 61):
-        breaker.failed(later(second))
+        breaker.failed(later(second), later(second))
     assert breaker.state(later(61)) is BreakerState.CLOSED  # two of the four are too old
-    breaker.failed(later(61.5))
+    breaker.failed(later(61.5), later(61.5))
     assert breaker.retry_at(later(61.5)) is None
     for second in (61.6, 61.7):
-        breaker.failed(later(second))
+        breaker.failed(later(second), later(second))
     assert breaker.state(later(62)) is BreakerState.OPEN
     assert breaker.retry_at(later(62)) == later(121.7)
-    breaker.failed(later(63))  # was under way when it opened: changes nothing
+    breaker.failed(later(60), later(63))  # was under way when it opened: changes nothing
     assert breaker.retry_at(later(121.6)) == later(121.7)
     assert breaker.state(later(121.7)) is BreakerState.HALF_OPEN
     assert breaker.retry_at(later(122)) is None  # the probe
     assert breaker.retry_at(later(122)) is not None  # and only one
-    breaker.failed(later(123))
+    breaker.failed(later(61), later(122.5))  # so slow that the probe is out meanwhile
+    assert breaker.retry_at(later(122.6)) == later(123.6)
+    breaker.failed(later(122), later(123))
     assert breaker.retry_at(later(124)) == later(183)
+    breaker.succeeded(later(122))
+    assert breaker.state(later(184)) is BreakerState.HALF_OPEN
     assert breaker.retry_at(later(184)) is None
-    breaker.succeeded()
+    breaker.succeeded(later(61))
+    assert breaker.state(later(184)) is BreakerState.HALF_OPEN
+    breaker.succeeded(later(184))
     assert breaker.state(later(184)) is BreakerState.CLOSED
+
+
+def test_successes_in_between_take_no_failure_back() -> None:
+    breaker = Breaker(failures=5, window_s=60, open_s=60)
+    for second in range(5):
+        assert breaker.state(later(second)) is BreakerState.CLOSED
+        breaker.failed(later(second), later(second))
+        breaker.succeeded(later(second))
+    assert breaker.state(later(5)) is BreakerState.OPEN
 
 
 def test_a_lost_probe_does_not_keep_it_half_open() -> None:
     breaker = Breaker(failures=1, window_s=60, open_s=60)
-    breaker.failed(NOW)
+    breaker.failed(NOW, NOW)
     assert breaker.retry_at(later(60)) is None
     assert breaker.retry_at(later(100)) is not None
     assert breaker.retry_at(later(121)) is None
@@ -67,7 +82,8 @@ def test_a_lost_probe_does_not_keep_it_half_open() -> None:
         (None, {"error": {"code": "RATE_LIMITED", "retryAfterSeconds": 25}}, 25),
         (None, {"error": {"retryAfterSeconds": True}}, 60),
         ("soon", {"error": "x"}, 60),
-        ("99999999999999999999", {}, 999_999),
+        ("99999999999999999999", {}, 86_400),
+        (format_datetime(later(10**7), usegmt=True), {}, 86_400),
     ],
 )
 def test_how_long_a_429_asks_to_wait(
@@ -185,3 +201,38 @@ def test_names_are_given_once(tmp_path: Path) -> None:
     assert loaded.auth.secret_file == tmp_path / "s"  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(ValidationError):
         api("A B", "*")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"paths": {"status": "/v/{VIN}/s"}}, "paths.status"),
+        ({"paths": {"status": "/v/{}/s"}}, "paths.status"),
+        ({"paths": {"status": "/v/{vin"}}, "paths.status"),
+        ({"paths": {"status": "/v/{vin.x}"}}, "paths.status"),
+        ({"paths": {"status": "/everybody"}}, "{vin} in it"),
+        ({"paths": {"configure": "/v/{vin}/{command_id}"}}, "paths.configure"),
+        ({"paths": {"command": "/v/{vin}"}}, "{vin} and {command_id} in it"),
+        ({"paths": {"display": "/v"}}, "paths.display"),
+        ({"vins": ["VF1*", "vf1*"]}, "'vf1*' fits no vehicle"),
+        ({"vins": [""]}, "fits no vehicle"),
+    ],
+)
+def test_a_path_or_pattern_that_never_fits_stops_the_start(
+    tmp_path: Path, options: dict[str, Any], says: str
+) -> None:
+    file = tmp_path / "apis.json"
+    file.write_text(json.dumps({"apis": [{**api("a", "*").model_dump(mode="json"), **options}]}))
+    with pytest.raises(SettingsError) as raised:
+        load_apis(file)
+    assert says in str(raised.value)
+
+
+def test_a_secret_is_the_first_line_of_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("the secret\r\nwhat it is for\n")
+    assert read_secret(file) == "the secret"
+    for nothing in (b"", b"\nsecond line", b"\xff"):
+        file.write_bytes(nothing)
+        with pytest.raises(SettingsError, match="the secret"):
+            read_secret(file)

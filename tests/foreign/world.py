@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+import aiomqtt
 import httpx
 import msgspec
 import psycopg
@@ -225,6 +226,9 @@ async def running(
             await asyncio.wait({listening})
             await world.bus.close()
             await _forget_retained(broker)
+            for slot in range(1, replicas):
+                await _forget_session(broker, "svc-bridge", f"caas-bridge-{slot}")
+                await _forget_session(broker, "svc-gateway", f"caas-gateway-{slot}")
             await room.close()
 
 
@@ -314,6 +318,20 @@ async def _forget_retained(broker: RunningBroker) -> None:
         for topic in RETAINED:
             await bus.publish(topic_of(PREFIX, vin, topic), b"", retain=True)
     await bus.close()
+
+
+async def _forget_session(broker: RunningBroker, user: str, client_id: str) -> None:
+    """A slot that is away keeps its share of what comes, of later tests too."""
+    async with aiomqtt.Client(
+        broker.host,
+        broker.port,
+        identifier=client_id,
+        username=user,
+        password=broker.secrets[user],
+        protocol=aiomqtt.ProtocolVersion.V5,
+        clean_start=True,
+    ):
+        pass
 
 
 async def _healthy(url: str) -> bool:

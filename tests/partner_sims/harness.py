@@ -90,10 +90,12 @@ def receiving() -> Generator[Platform]:
     state.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
-    yield state
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    try:
+        yield state
+    finally:  # a thread that is left keeps the whole run from ending
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 class Partners:

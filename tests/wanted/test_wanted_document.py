@@ -1,4 +1,4 @@
-"""The wanted document: what gets in, when its version rises, and who may write it (ADR 5)."""
+"""The wanted document: what gets in, when its version rises, and who may write it (ADR 6)."""
 
 import pytest
 

@@ -68,6 +68,38 @@ def test_from_the_authority_to_a_revoked_certificate(caas: Caas, tmp_path: Path)
     assert [event["action"] for event in facts["events"]][-1] == "REVOKED"
 
 
+def test_a_certificate_goes_to_a_new_file_or_nothing_does(caas: Caas, tmp_path: Path) -> None:
+    caas("ca", "init")
+    asked = tmp_path / "vehicle.csr"
+    asked.write_bytes(request(ed25519.Ed25519PrivateKey.generate(), VIN))
+    kept = tmp_path / "kept.crt"
+    kept.write_text("of somebody else")
+    with pytest.raises(DomainError) as refused:
+        caas("vehicles", "enroll", VIN, *ENROLL, "--csr", str(asked), "--out", str(kept))
+    assert refused.value.code == "FILE_EXISTS"
+    assert kept.read_text() == "of somebody else"
+    out = tmp_path / "vehicle.crt"
+    with pytest.raises(DomainError):
+        caas(
+            "vehicles", "enroll", VIN, "--model", "NONE", "--firmware", "1",
+            "--csr", str(asked), "--out", str(out),
+        )  # fmt: skip
+    assert not out.exists()
+    with pytest.raises(FileNotFoundError):
+        caas(
+            "vehicles", "enroll", VIN, *ENROLL, "--csr", str(asked),
+            "--out", str(tmp_path / "no folder" / "vehicle.crt"),
+        )  # fmt: skip
+    assert json.loads(caas("vehicles", "list", "--json").stdout) == []
+    caas("vehicles", "enroll", VIN, *ENROLL, "--csr", str(asked), "--out", str(out))
+    assert out.stat().st_mode & 0o777 == 0o644
+    assert [
+        row["vin"]
+        for row in json.loads(caas("vehicles", "list", "--model", "AURORA", "--json").stdout)
+    ] == [VIN]
+    assert json.loads(caas("vehicles", "list", "--model", "aurora", "--json").stdout) == []
+
+
 def test_secrets_are_labelled_and_the_way_back_is_named(caas: Caas) -> None:
     first = caas("vehicles", "enroll", VIN, *ENROLL).output
     assert f"VIN          {VIN}" in first
@@ -114,3 +146,13 @@ def test_a_check_digit_is_asked_for_where_the_market_uses_it(caas: Caas) -> None
         caas("vehicles", "enroll", "1M8GDM9A0KP042788", *ENROLL)
     assert refused.value.code == "INVALID_CHECK_DIGIT"
     caas("vehicles", "enroll", "1M8GDM9AXKP042788", *ENROLL)
+
+
+def test_a_servers_certificate_is_renewed_where_it_is_due(caas: Caas, tmp_path: Path) -> None:
+    caas("ca", "init")
+    assert "made" in caas("ca", "server", "broker.example", "--if-missing").output
+    made = (tmp_path / "ca" / "server.crt").read_bytes()
+    assert caas("ca", "server", "broker.example", "--if-missing").output == ""
+    assert (tmp_path / "ca" / "server.crt").read_bytes() == made
+    assert "made" in caas("ca", "server", "broker.example").output
+    assert (tmp_path / "ca" / "server.crt").read_bytes() != made

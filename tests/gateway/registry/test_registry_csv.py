@@ -45,6 +45,8 @@ def test_a_header_that_does_not_fit_is_refused(header: bytes) -> None:
         (f"AURORA,{VIN},,,,", "no firmware version"),
         (f"AURORA,{VIN},2.4.1,pigeon,,", "transport is one of"),
         (f"AURORA,{VIN},2.4.1,,short,", "16 to 200"),
+        (f"AURORA,{VIN},2.4.1,, {'x' * 20},", "nor ends with a blank"),
+        (f'AURORA,{VIN},2.4.1,,"{"x" * 20} ",', "nor ends with a blank"),
         (f"AURORA,{VIN},2.4.1,,,$6$101$abc$def", "$7$ITERATIONS"),
         (f"AURORA,{VIN},2.4.1,,,{HASH.replace('$101$', '$999999$')}", "$7$ITERATIONS"),
         (f"AURORA,{VIN},2.4.1,,{'x' * 20},{HASH}", "not both"),

@@ -51,7 +51,7 @@ async def test_good_lines_are_enrolled_and_the_others_reported(room: Database) -
     )
     counts = (report.lines, report.imported, report.known, report.repeated, report.refused)
     assert counts == (7, 2, 1, 1, 3)
-    assert [bad.line for bad in report.bad] == [6, 7, 8]
+    assert [bad.line for bad in report.bad] == [5, 6, 7, 8]
     assert await vins(room) == [vin_of(5), VIN, OTHER_VIN]
     async with room.transaction() as conn:
         first = await registry.show(conn, OTHER_VIN)
@@ -92,6 +92,17 @@ async def test_a_strict_import_takes_all_or_nothing(room: Database) -> None:
         assert await vins(room) == []
     assert (await load_lines(room, [good], strict=True)).imported == 1
     assert (await load_lines(room, [good], strict=True)).known == 1
+
+
+async def test_a_repeated_vin_is_reported_with_both_lines(room: Database) -> None:
+    lines = [f"{vin_of(n)},AURORA,2.4.1,,," for n in (1, 2, 1)]
+    with pytest.raises(FileRefused) as refused:
+        await load_lines(room, lines, strict=True)
+    said = {"line": 4, "reason": f"{vin_of(1)} is in line 2 already"}
+    assert refused.value.details["bad"] == [said]
+    report = await load_lines(room, [*lines, "nonsense"])
+    assert [bad.line for bad in report.bad] == [4, 5]
+    assert (report.imported, report.repeated, report.refused) == (2, 1, 1)
 
 
 async def test_a_file_of_several_chunks_is_read_in_order(room: Database) -> None:

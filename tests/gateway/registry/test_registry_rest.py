@@ -27,6 +27,7 @@ from core.settings import (
     SigningSettings,
     load,
 )
+from gateway.accounts.settings import AccountsSettings
 from gateway.parts import Gateway
 from gateway.registry.app import PREFIX, create_registry_app, openapi_document, refuse_demo_secret
 from gateway.registry.ca import init_authority
@@ -58,6 +59,7 @@ async def http(room: Database, tmp_path: Path) -> AsyncIterator[httpx.AsyncClien
         load(CaSettings, dir=tmp_path / "ca"),
         load(RegistrySettings, import_max_bytes=MAX_IMPORT),
         load(AccessTokenSettings, jwt_secret=SECRET),
+        load(AccountsSettings),
     )
     app = FastAPI()
     app.mount(PREFIX, create_registry_app(api))
@@ -81,7 +83,8 @@ async def test_a_vehicle_from_enrolment_to_revocation(http: httpx.AsyncClient) -
     rotated = (await http.post(f"{VEHICLES}/{VIN}/rotate", json={})).json()
     assert rotated["secret"] not in (None, made.json()["secret"])
     gone = await http.post(f"{VEHICLES}/{VIN}/revoke", json={"reason": "stolen"})
-    assert gone.json() == {"vin": VIN, "revoked": True}
+    assert (gone.json()["vin"], gone.json()["revoked"]) == (VIN, True)
+    assert "CAAS_MQTT_USERNAME" in gone.json()["notice"]
     refused = await http.post(f"{VEHICLES}/{VIN}/rotate", json={})
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "VEHICLE_REVOKED")
     shown = (await http.get(f"{VEHICLES}/{VIN}")).json()
@@ -136,7 +139,7 @@ async def test_a_file_is_imported_as_it_streams_in(http: httpx.AsyncClient) -> N
     assert (await http.get(VEHICLES)).json()["vehicles"] == []
     done = await http.post(url, content=pieces())
     counts = {"lines": 2, "imported": 1, "known": 0, "repeated": 0, "refused": 1}
-    assert done.json() == {**counts, "bad": bad}
+    assert done.json() == {**counts, "bad": bad, "notice": None}
     huge = await http.post(url, content=b"x" * (MAX_IMPORT + 1))
     assert (huge.status_code, huge.json()["error"]["code"]) == (413, "TOO_LARGE")
 

@@ -13,8 +13,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from core.errors import Conflict, DomainError, Invalid, SettingsError
 from core.settings import load
 from gateway.registry.ca import (
+    has_authority,
     init_authority,
     load_authority,
+    read_crl,
     sign_request,
     write_crl,
     write_server,
@@ -132,7 +134,46 @@ def test_the_key_is_private_and_never_replaced(tmp_path: Path) -> None:
         init_authority(tmp_path, NOW, WEEK)
     assert key.read_bytes() == before
     assert (tmp_path / "ca.crt").stat().st_mode & 0o777 == 0o644
-    assert {path.name for path in tmp_path.iterdir()} == {"ca.key", "ca.crt", "crl.pem"}
+    assert {path.name for path in tmp_path.iterdir()} == {"ca.key", "ca.crt", "crl.pem", "crls"}
+
+
+@pytest.mark.parametrize(
+    "missing", [("ca.crt", "crl.pem"), ("crl.pem",)], ids=["after the key", "after the certificate"]
+)
+def test_a_start_that_was_killed_is_finished(tmp_path: Path, missing: tuple[str, ...]) -> None:
+    made = init_authority(tmp_path, NOW, WEEK)
+    for name in missing:
+        (tmp_path / name).unlink()
+    assert not has_authority(tmp_path)
+    finished = init_authority(tmp_path, NOW, WEEK)
+    assert has_authority(tmp_path)
+    assert finished.key.private_numbers() == made.key.private_numbers()
+    # By the key alone: what the first start has issued meanwhile stays good.
+    assert finished.certificate.subject == made.certificate.subject
+    crl = read_crl(tmp_path)
+    assert crl is not None
+    assert crl.is_signature_valid(finished.certificate.public_key())  # pyright: ignore[reportArgumentType]
+    assert load_authority(tmp_path).certificate == finished.certificate
+    with pytest.raises(Conflict):
+        init_authority(tmp_path, NOW, WEEK)
+
+
+def test_two_authorities_have_two_names(tmp_path: Path) -> None:
+    one, other = (init_authority(tmp_path / name, NOW, WEEK) for name in ("one", "other"))
+    assert one.certificate.subject != other.certificate.subject
+
+
+ED25519 = ed25519.Ed25519PrivateKey.generate().private_bytes(
+    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+)
+
+
+@pytest.mark.parametrize("key", [b"nonsense", ED25519], ids=["nonsense", "ed25519"])
+def test_a_key_that_cannot_be_used_is_not_finished(tmp_path: Path, key: bytes) -> None:
+    (tmp_path / "ca.key").write_bytes(key)
+    with pytest.raises(SettingsError):
+        init_authority(tmp_path, NOW, WEEK)
+    assert not (tmp_path / "ca.crt").exists()
 
 
 def test_what_is_no_authority_says_so(tmp_path: Path) -> None:
