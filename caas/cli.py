@@ -14,6 +14,7 @@ from caas.cli_ca import ca_app
 from caas.cli_contracts import contracts
 from caas.cli_iot import iot_app
 from caas.cli_vehicles import vehicles_app
+from caas.cli_wanted import config
 from caas.settings import DataSettings
 from core.errors import Conflict, DomainError, Invalid, Unavailable
 from core.settings import LogSettings, SigningSettings, load
@@ -32,6 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 keys_app = typer.Typer(help="The keys that sign commands.", no_args_is_help=True)
+vehicles_app.command()(config)
 app.add_typer(ca_app, name="ca", rich_help_panel="Run it")
 app.add_typer(vehicles_app, name="vehicles", rich_help_panel="Run it")
 app.add_typer(iot_app, name="iot", rich_help_panel="Run it")

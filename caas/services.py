@@ -32,6 +32,7 @@ _SETTINGS_MODULES = (
     "gateway.registry.settings",
     "gateway.dispatch.settings",
     "gateway.iot_api.settings",
+    "gateway.wanted.settings",
     "gateway.foreign.settings",
     "ota_engine.settings",
     "telemetry.settings",

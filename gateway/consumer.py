@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -30,6 +30,8 @@ from gateway import metrics, state
 from gateway.parts import (
     BatchFollower,
     Body,
+    Changed,
+    ChangeFollower,
     Followed,
     Follower,
     Telemetry,
@@ -42,6 +44,7 @@ log = core.log.get(__name__)
 
 QUERIES = load_queries("gateway")
 GROUP = "gateway"
+_COLUMNS = tuple(field.name for field in fields(VehicleState))
 _KINDS: dict[Topic, type[Body]] = {
     Topic.ANSWER: Answer,
     Topic.CONFIG: ReportedConfig,
@@ -90,6 +93,7 @@ class Consumer:
         clock: Clock,
         followers: Sequence[Follower] = (),
         batch_followers: Sequence[BatchFollower] = (),
+        change_followers: Sequence[ChangeFollower] = (),
         telemetry_takers: Sequence[TelemetryTaker] = (),
     ) -> None:
         self._database = database
@@ -100,6 +104,7 @@ class Consumer:
         self._clock = clock
         self._followers = followers
         self._batch_followers = batch_followers
+        self._change_followers = change_followers
         self._telemetry_takers = telemetry_takers
         self._seen: dict[str, float] = {}
 
@@ -193,6 +198,13 @@ class Consumer:
                         await follow(conn, followed)
             for follow_batch in self._batch_followers:
                 await follow_batch(conn, all_followed)
+            changes = [
+                Changed(before[vin], after[vin], now, tally.on_commit)
+                for vin in before
+                if after[vin].presence != before[vin].presence
+            ]
+            for follow_changes in self._change_followers if changes else ():
+                await follow_changes(conn, changes)
             await _save(conn, before, after)
             for taker, of in taken:
                 await taker.take(conn, of, now, tally.on_commit)
@@ -215,7 +227,8 @@ class Consumer:
         limited_below = self._presence.limited_below
         body = item.body
         if isinstance(body, PresenceMessage):
-            return state.follow_presence(vehicle, body, now, limited_below)
+            live = not item.message.retain
+            return state.follow_presence(vehicle, body, now, limited_below, live=live)
         if isinstance(body, VehicleStatus):
             vehicle = state.follow_status(vehicle, body, now, limited_below)
         elif isinstance(body, ReportedConfig):
@@ -252,7 +265,8 @@ async def _save(
 
 
 def _columns(vehicle: VehicleState) -> dict[str, Any]:
-    columns = asdict(vehicle)
+    # Not `asdict`, which copies every value of a report, and costs more than reading it.
+    columns: dict[str, Any] = {name: getattr(vehicle, name) for name in _COLUMNS}
     for name in ("new_status", "new_values"):
         if columns[name] is not None:
             columns[name] = Jsonb(columns[name])

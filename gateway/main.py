@@ -36,6 +36,8 @@ from gateway.parts import Gateway, Part
 from gateway.presence import part as presence
 from gateway.registry import part as registry
 from gateway.settings import GatewaySettings, PresenceSettings
+from gateway.wanted import part as wanted
+from gateway.wanted.settings import WantedSettings
 
 
 def parts(gateway: Gateway, settings: GatewaySettings, silence: PresenceSettings) -> list[Part]:
@@ -46,8 +48,10 @@ def parts(gateway: Gateway, settings: GatewaySettings, silence: PresenceSettings
         presence.part(gateway, settings, silence),
         commands.part(gateway, settings.checkpoint_every_s),
         links.part(gateway),
-        dispatch.part(gateway, load(DispatchSettings), on_end=[callbacks.put]),
+        dispatch.part(gateway, load(DispatchSettings), on_end=[callbacks.put, wanted.take_over]),
         iot_api.part(gateway, load(IotApiSettings)),
+        # After dispatch: what a report proves is wanted before it is compared.
+        wanted.part(gateway, load(WantedSettings)),
         foreign.part(gateway, load(ForeignSettings)),
         broker_stats.part(gateway),
     ]
@@ -111,6 +115,7 @@ async def _consume(
         clock=gateway.clock,
         followers=[follower for part in made for follower in part.followers],
         batch_followers=[follower for part in made for follower in part.batch_followers],
+        change_followers=[follower for part in made for follower in part.change_followers],
         telemetry_takers=[taker for part in made for taker in part.telemetry_takers],
     )
     try:

@@ -7,7 +7,8 @@ MESSAGES = Counter("caas_gateway_messages", "Messages taken in, by kind", ["kind
 UNUSABLE = Counter(
     "caas_gateway_unusable", "Messages that could not be used, by reason", ["reason"]
 )
-FLAPS = Counter("caas_gateway_presence_flaps", "Sessions that began right after a presence change")
+FLAPS = Counter("caas_gateway_presence_flaps", "Outages too short to be one")
+UNSTABLE = Gauge("caas_gateway_unstable_vehicles", "Vehicles that flap again and again")
 SILENCED = Counter("caas_gateway_presence_silenced", "Vehicles set OFFLINE for their silence")
 REPORT_MISMATCHES = Counter(
     "caas_gateway_report_mismatches",

@@ -68,6 +68,25 @@ class BatchFollower(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Changed:
+    """A vehicle whose presence a batch changed, from its first message to its last."""
+
+    before: VehicleState
+    after: VehicleState
+    now: datetime
+    on_commit: list[Callable[[], None]]
+
+
+class ChangeFollower(Protocol):
+    """Does its part about the changes of presence of a batch, in its transaction.
+
+    Unlike the other followers it also hears of what a bare sign of life changed.
+    """
+
+    async def __call__(self, conn: Connection, changes: Sequence[Changed]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
 class Telemetry:
     """A telemetry message as it came, not read: most of them nobody here wants."""
 
@@ -102,4 +121,5 @@ class Part:
     loops: Sequence[Loop] = ()
     followers: Sequence[Follower] = ()
     batch_followers: Sequence[BatchFollower] = ()
+    change_followers: Sequence[ChangeFollower] = ()
     telemetry_takers: Sequence[TelemetryTaker] = ()

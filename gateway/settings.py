@@ -42,5 +42,11 @@ class PresenceSettings(SettingsGroup):
     # A parked car reports every 300 s: on time is not silent.
     silence_grace_s: float = Field(15.0, ge=0)
     limited_below: float = Field(20.0, ge=0, le=100)
-    # A new session this soon after the last change of presence is a flap.
+    # An outage shorter than this is a flap: counted, and no row of its own in the log.
     flap_s: float = Field(60.0, ge=0)
+    # So many flaps, each within the window of the one before, make a vehicle unstable, until a
+    # window has passed without one.
+    unstable_flaps: int = Field(3, ge=1)
+    unstable_window_s: float = Field(600.0, gt=0)
+    # The connectivity log is kept so long.
+    log_keep_days: float = Field(90.0, gt=0)

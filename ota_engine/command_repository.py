@@ -174,6 +174,13 @@ class TicketRepository:
             Ticket, Q["ticket"], {"activation_id": activation_id, "kind": kind.value}
         )
 
+    async def insert_drift_ticket(self, row: dict[str, Any]) -> bool:
+        """False where the drift has one already."""
+        return await self.conn.execute(Q["insert_drift_ticket"], row) == 1
+
+    async def drift_ticket(self, drift_id: UUID) -> Ticket | None:
+        return await self.conn.one_or_none(Ticket, Q["drift_ticket"], {"drift_id": drift_id})
+
     async def set_ticket(self, activation_id: UUID, ticket_id: UUID, at: datetime) -> None:
         row = {"activation_id": activation_id, "ticket_id": ticket_id, "at": at}
         await self.conn.execute(Q["set_ticket"], row)

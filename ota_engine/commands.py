@@ -76,7 +76,7 @@ async def configure(
     problem = check(values, await unit.repo.capabilities(vehicle.model, vehicle.firmware))
     if problem is not None:
         return problem
-    return await _admit(unit, _configure(unit.now, activation, delivery, values, unit), delivery)
+    return await admit(unit, _configure(unit.now, activation, delivery, values, unit), delivery)
 
 
 def off_by_itself(
@@ -157,7 +157,7 @@ async def query(unit: Unit, delivery: Delivery, time_limit: timedelta) -> UUID |
         # Whole seconds on the wire: shorter ones would expire before they are sent.
         expires_at=unit.now + max(time_limit, timedelta(seconds=2)),
     )
-    outcome = await _admit(unit, command, delivery)
+    outcome = await admit(unit, command, delivery)
     return outcome.command.command_id if isinstance(outcome, Sent) else None
 
 
@@ -173,18 +173,23 @@ async def display(unit: Unit, vin: str, text: str, level: DisplayLevel) -> Outco
         text=text,
         level=level,
     )
-    return await _admit(unit, command, None)
+    return await admit(unit, command, None)
 
 
-async def _admit(unit: Unit, draft: Command, delivery: Delivery | None) -> Outcome:
-    """Get the command's number, store it, and leave it to be published after the commit."""
+async def admit(
+    unit: Unit, draft: Command, delivery: Delivery | None, *, quota: int | None = None
+) -> Outcome:
+    """Get the command's number, store it, and leave it to be published after the commit.
+
+    ``quota``: configuration commands of the hour beyond which it waits, if not the usual number.
+    """
     admission = await unit.repo.admit(
         draft.command_id,
         draft.vin,
         draft.kind,
         content_of(draft),
         unit.now,
-        unit.settings.quota_per_hour,
+        unit.settings.quota_per_hour if quota is None else quota,
         draft.service,
     )
     if admission.outcome == "RATE_LIMITED":

@@ -23,6 +23,7 @@ from ota_engine.model import (
 )
 from ota_engine.proof import without
 from ota_engine.unit import Unit
+from ota_engine.wanted import want
 
 log = core.log.get(__name__)
 
@@ -36,7 +37,7 @@ async def proven(
     if not delivery.is_on:
         await switched_off(unit, activation, delivery, "PROVEN")
         return
-    await _finish(unit, delivery, "DONE")
+    await finish(unit, delivery, "DONE")
     await _become_active(unit, activation, delivery, report_seq)
 
 
@@ -52,6 +53,8 @@ async def _become_active(
     charged = activation.paid and not manual
     expires_at = await _expires_at(unit, activation, delivery, report_seq)
     await unit.repo.set_active(activation.activation_id, expires_at, charged, unit.now)
+    cause = f"{activation.service_code}: active"
+    await want(unit, activation.vin, parse_settings(delivery.revert), cause)
     if charged and activation.payment_id is not None:
         await unit.defer(
             CapturePayment(activation_id=activation.activation_id, payment_id=activation.payment_id)
@@ -86,7 +89,7 @@ async def _expires_at(
 
 async def switched_off(unit: Unit, activation: Activation, delivery: Delivery, why: str) -> None:
     """An OFF delivery reached its end: the car shows the off values, or another needs them on."""
-    await _finish(unit, delivery, "DONE", why)
+    await finish(unit, delivery, "DONE", why)
     if activation.withdrawn:
         await _close(unit, activation, switched_off_now=True, ticket_number=None)
     unit.after_commit(ACTIVATIONS.labels("SWITCHED_OFF").inc)
@@ -102,7 +105,7 @@ async def given_up(
 ) -> None:
     """Diagnosed: ticket, then the money (DOMAIN 7, final failure sequence)."""
     ticket = await tickets.open_ticket(unit, activation, delivery, vehicle, status)
-    await _finish(unit, delivery, "FAILED")
+    await finish(unit, delivery, "FAILED")
     if not delivery.is_on:
         if activation.withdrawn:
             await _close(unit, activation, switched_off_now=False, ticket_number=ticket.number)
@@ -174,7 +177,7 @@ async def abandon(unit: Unit, delivery: Delivery, reason: str) -> None:
         await unit.repo.close_command(delivery.command_id, CommandEvent.FAILED, unit.now, reason)
     if delivery.attempt_open:
         await unit.repo.end_attempt(delivery, None, unit.now, reason)
-    await _finish(unit, delivery, "ABANDONED", reason)
+    await finish(unit, delivery, "ABANDONED", reason)
 
 
 async def order_off(unit: Unit, activation: Activation, on: Delivery, why: str) -> None:
@@ -189,6 +192,7 @@ async def order_off(unit: Unit, activation: Activation, on: Delivery, why: str) 
         unit.settings.max_retries,
         unit.now,
     )
+    await want(unit, activation.vin, parse_settings(on.revert), f"{activation.service_code}: {why}")
     unit.wake = True
     log.info("switch-off ordered", activation_id=str(activation.activation_id), why=why)
 
@@ -200,12 +204,12 @@ async def undo_late_success(unit: Unit, vin: str, values: list[ParameterSetting]
     as well: half a service that nobody pays for is not left on either.
     """
     for delivery in await unit.repo.given_up(vin, seq):
-        others = await unit.repo.needed_by_others(delivery.activation_id, vin)
+        others = await unit.repo.needed_by_others(delivery.of_activation, vin)
         wanted = without(parse_settings(delivery.wanted), others)
         neutral = matching(wanted, parse_settings(delivery.revert))
         if not [item for item in matching(wanted, values) if item not in neutral]:
             continue
-        activation = await unit.repo.activation(delivery.activation_id)
+        activation = await unit.repo.activation(delivery.of_activation)
         await order_off(unit, activation, delivery, "late success")
         note = {
             "at": unit.now.isoformat(),
@@ -230,7 +234,8 @@ async def _close(
     )
 
 
-async def _finish(unit: Unit, delivery: Delivery, state: str, reason: str | None = None) -> None:
+async def finish(unit: Unit, delivery: Delivery, state: str, reason: str | None = None) -> None:
+    """Put a delivery into a final state; its vehicle is free for the next one."""
     changed = replace(
         delivery,
         state=state,

@@ -8,6 +8,7 @@ from structlog.contextvars import bound_contextvars
 import core.log
 from core.contracts.jobs import (
     CancelActivation,
+    CorrectDrift,
     Job,
     PaymentReleased,
     RequestActivation,
@@ -16,7 +17,7 @@ from core.contracts.jobs import (
     WithdrawActivation,
 )
 from core.jobs import Handler
-from ota_engine import activations, commands
+from ota_engine import activations, commands, corrections
 from ota_engine.commands import Refused
 from ota_engine.repository import Repository
 from ota_engine.unit import Engine, Unit
@@ -41,6 +42,7 @@ class JobHandlers:
             PaymentReleased: self._on_activation(activations.payment_released),
             RetryActivation: self._on_activation(activations.retry_by_hand),
             ShowOnDisplay: self.show_on_display,
+            CorrectDrift: self.correct_drift,
         }
 
     async def request(self, job: RequestActivation) -> None:
@@ -60,6 +62,15 @@ class JobHandlers:
                 log.warning("no such vehicle to show a text on")
 
         with bound_contextvars(vin=job.vin):
+            await self._engine.run(job.vin, work)
+
+    async def correct_drift(self, job: CorrectDrift) -> None:
+        """Corrections for what differs now; none where the drift is over."""
+
+        async def work(unit: Unit) -> None:
+            await corrections.correct(unit, job)
+
+        with bound_contextvars(vin=job.vin, drift_id=str(job.drift_id)):
             await self._engine.run(job.vin, work)
 
     def _on_activation(self, act: Callable[[Unit, J], Awaitable[None]]) -> Handler:

@@ -24,6 +24,12 @@ SECURITY_ALERTS = Counter(
 )
 LATE_SUCCESSES = Counter("caas_ota_late_successes_total", "Proofs that came too late", ["state"])
 QUOTA_WAITS = Counter("caas_ota_quota_waits_total", "Commands put off by the vehicle's quota")
+WANTED_REFUSED = Counter(
+    "caas_ota_wanted_refused_total", "Deliveries with parameters the catalogue does not have"
+)
+CORRECTIONS = Counter(
+    "caas_ota_corrections_total", "Corrections of a drift that ended", ["outcome", "reason"]
+)
 
 _LAST_ATTEMPT_LABEL = 6
 

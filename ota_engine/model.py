@@ -18,6 +18,7 @@ Settings = list[dict[str, Any]]
 class Direction(StrEnum):
     ON = "ON"
     OFF = "OFF"
+    CORRECTION = "CORRECTION"  # of a drift: back to what is wanted anyway, without money
 
 
 class DeliveryState(StrEnum):
@@ -44,6 +45,7 @@ class Phase(StrEnum):
 class TicketKind(StrEnum):
     ACTIVATION = "ACTIVATION"
     SWITCH_OFF = "SWITCH_OFF"
+    DRIFT = "DRIFT"
 
 
 def parse_settings(rows: Settings) -> list[ParameterSetting]:
@@ -82,10 +84,10 @@ class Activation:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A row of ota.delivery."""
+    """A row of ota.delivery; a correction has a drift in the place of an activation."""
 
     delivery_id: UUID
-    activation_id: UUID
+    activation_id: UUID | None
     vin: str
     direction: str
     wanted: Settings
@@ -110,6 +112,9 @@ class Delivery:
     attempt_open: bool
     last_reason: str | None
     created_at: datetime
+    drift_id: UUID | None = None
+    service_code: str | None = None
+    valid_until: datetime | None = None
 
     @property
     def target(self) -> list[ParameterSetting]:
@@ -119,6 +124,12 @@ class Delivery:
     @property
     def is_on(self) -> bool:
         return self.direction == Direction.ON
+
+    @property
+    def of_activation(self) -> UUID:
+        """The activation of an ON or OFF delivery; a correction has none."""
+        assert self.activation_id is not None, "a correction belongs to no activation"
+        return self.activation_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,6 +95,17 @@ FROM ota.activation a JOIN ota.delivery d USING (activation_id)
 WHERE a.vin = %(vin)s AND a.activation_id <> %(activation_id)s
   AND a.state IN ('ACTIVE', 'CANCELLED_NO_REFUND') AND d.direction = 'ON' AND d.state = 'DONE'
 
+-- name: services_in_use
+SELECT d.wanted, d.revert, a.expires_at
+FROM ota.activation a JOIN ota.delivery d USING (activation_id)
+WHERE a.vin = %(vin)s AND a.state IN ('ACTIVE', 'CANCELLED_NO_REFUND')
+  AND d.direction = 'ON' AND d.state = 'DONE'
+ORDER BY a.activated_at, d.created_at
+
+-- name: want
+SELECT outcome, version, refused
+FROM gateway.want_v1(%(vin)s, %(values)s, %(cause)s, %(now)s)
+
 -- name: mapping
 SELECT m.settings, m.safe_state, s.max_retries
 FROM config.mapping_v1 m JOIN config.service_v1 s ON s.code = m.service_code
@@ -115,18 +126,50 @@ VALUES (%(delivery_id)s, %(activation_id)s, %(vin)s, %(direction)s, %(wanted)s, 
     %(safe_state)s, 'WAITING', %(max_retries)s, %(at)s, %(at)s, %(at)s)
 ON CONFLICT DO NOTHING
 
+-- name: insert_correction
+INSERT INTO ota.delivery (delivery_id, vin, direction, drift_id, service_code, wanted, revert,
+    safe_state, valid_until, state, max_retries, due_at, created_at, updated_at)
+VALUES (%(delivery_id)s, %(vin)s, 'CORRECTION', %(drift_id)s, %(service_code)s, %(wanted)s,
+    %(revert)s, %(safe_state)s, %(valid_until)s, 'WAITING', %(max_retries)s, %(at)s, %(at)s,
+    %(at)s)
+
+-- name: wanted_values
+SELECT wanted_values FROM gateway.wanted_v1 WHERE vin = %(vin)s
+
+-- name: drift
+SELECT drift_id, vin, state, cause, difference FROM gateway.drift_v1
+WHERE drift_id = %(drift_id)s AND vin = %(vin)s
+
+-- name: drift_failed
+SELECT gateway.drift_failed_v1(%(drift_id)s, %(reason)s, %(ticket_number)s, %(now)s)
+
+-- name: platform_settings
+-- Every optional parameter of a platform, by the services that switch it; those in use first.
+SELECT m.service_code, m.settings, m.safe_state,
+       s.max_retries, u.customer_id, coalesce(u.paid, false) AS paid
+FROM config.mapping_v1 m JOIN config.service_v1 s ON s.code = m.service_code
+LEFT JOIN LATERAL (
+    SELECT a.customer_id, a.paid FROM ota.activation a
+    WHERE a.vin = %(vin)s AND a.service_code = m.service_code
+      AND a.state IN ('ACTIVE', 'CANCELLED_NO_REFUND')
+    ORDER BY a.activated_at DESC LIMIT 1) u ON true
+WHERE m.platform = %(platform)s
+ORDER BY u.paid IS NULL, m.service_code
+
 -- name: delivery
 SELECT delivery_id, activation_id, vin, direction, wanted, revert, safe_state, state, retries,
        max_retries, due_at, safe_state_by, check_until,
        deferred_at, phase, command_id, first_seq, proof_seq,
-       applied, shown, query_id, queried_at, attempt, attempt_open, last_reason, created_at
+       applied, shown, query_id, queried_at, attempt, attempt_open, last_reason, created_at,
+       drift_id, service_code, valid_until
 FROM ota.delivery WHERE delivery_id = %(delivery_id)s FOR UPDATE SKIP LOCKED
 
 -- name: open_deliveries
 SELECT delivery_id, activation_id, vin, direction, wanted, revert, safe_state, state, retries,
        max_retries, due_at, safe_state_by, check_until,
        deferred_at, phase, command_id, first_seq, proof_seq,
-       applied, shown, query_id, queried_at, attempt, attempt_open, last_reason, created_at
+       applied, shown, query_id, queried_at, attempt, attempt_open, last_reason, created_at,
+       drift_id, service_code, valid_until
 FROM ota.delivery WHERE vin = %(vin)s AND due_at IS NOT NULL
 ORDER BY created_at, delivery_id FOR UPDATE
 
@@ -134,7 +177,8 @@ ORDER BY created_at, delivery_id FOR UPDATE
 SELECT delivery_id, activation_id, vin, direction, wanted, revert, safe_state, state, retries,
        max_retries, due_at, safe_state_by, check_until,
        deferred_at, phase, command_id, first_seq, proof_seq,
-       applied, shown, query_id, queried_at, attempt, attempt_open, last_reason, created_at
+       applied, shown, query_id, queried_at, attempt, attempt_open, last_reason, created_at,
+       drift_id, service_code, valid_until
 FROM ota.delivery WHERE activation_id = %(activation_id)s AND direction = %(direction)s
 ORDER BY created_at, delivery_id FOR UPDATE
 
@@ -143,7 +187,7 @@ ORDER BY created_at, delivery_id FOR UPDATE
 SELECT d.delivery_id, d.activation_id, d.vin, d.direction, d.wanted, d.revert, d.safe_state, d.state,
        d.retries, d.max_retries, d.due_at, d.safe_state_by, d.check_until, d.deferred_at, d.phase, d.command_id,
        d.first_seq, d.proof_seq, d.applied, d.shown, d.query_id, d.queried_at, d.attempt,
-       d.attempt_open, d.last_reason, d.created_at
+       d.attempt_open, d.last_reason, d.created_at, d.drift_id, d.service_code, d.valid_until
 FROM ota.delivery d JOIN ota.activation a USING (activation_id)
 WHERE a.vin = %(vin)s AND d.direction = 'ON' AND d.state IN ('FAILED', 'ABANDONED')
   AND d.first_seq <= %(seq)s
@@ -163,20 +207,30 @@ UPDATE ota.delivery SET
 WHERE delivery_id = %(delivery_id)s AND state = %(from_state)s
 
 -- name: due_deliveries
--- What is due and may go: of the waiting ones the oldest of a vehicle that has none in flight.
+-- What is due and may go: of the waiting ones the oldest of a vehicle that has none in flight. What
+-- a customer bought or gave back goes before a correction, and need not wait for one that has no
+-- command out (`yield_corrections`).
 SELECT d.delivery_id AS id, d.vin FROM ota.delivery d
 WHERE d.due_at <= %(now)s
   AND (d.state <> 'WAITING' OR (
     NOT EXISTS (SELECT FROM ota.delivery o WHERE o.vin = d.vin
-                AND o.state IN ('CHECKING', 'COMMANDED', 'QUERYING', 'DEFERRED'))
+                AND o.state IN ('CHECKING', 'COMMANDED', 'QUERYING', 'DEFERRED')
+                AND NOT (o.direction = 'CORRECTION' AND d.direction <> 'CORRECTION'
+                         AND o.state IN ('CHECKING', 'DEFERRED')))
     AND NOT EXISTS (SELECT FROM ota.delivery o WHERE o.vin = d.vin AND o.state = 'WAITING'
                     AND o.due_at <= %(now)s
-                    AND (o.created_at, o.delivery_id) < (d.created_at, d.delivery_id))))
+                    AND (o.direction = 'CORRECTION', o.created_at, o.delivery_id)
+                        < (d.direction = 'CORRECTION', d.created_at, d.delivery_id))))
 ORDER BY d.due_at LIMIT %(batch)s
 
 -- name: vehicle_busy
 SELECT EXISTS (SELECT FROM ota.delivery WHERE vin = %(vin)s
     AND state IN ('CHECKING', 'COMMANDED', 'QUERYING', 'DEFERRED'))
+
+-- name: yield_corrections
+-- Corrections of a vehicle that hold it without a command out go back in the line.
+UPDATE ota.delivery SET state = 'WAITING', due_at = %(now)s, check_until = NULL, updated_at = %(now)s
+WHERE vin = %(vin)s AND direction = 'CORRECTION' AND state IN ('CHECKING', 'DEFERRED')
 
 -- name: due_activations
 (SELECT activation_id AS id, vin FROM ota.activation
@@ -300,6 +354,23 @@ VALUES (%(ticket_id)s, %(activation_id)s, %(vin)s, %(customer_id)s, %(service_co
     %(kind)s, %(priority)s, %(error_code)s, %(error_message)s, %(package)s, %(first_contact_due)s,
     %(resolution_due)s, %(at)s, %(at)s)
 ON CONFLICT (activation_id, kind) DO NOTHING
+
+-- name: insert_drift_ticket
+INSERT INTO support.ticket (ticket_id, drift_id, vin, customer_id, service_code, kind, priority,
+    error_code, error_message, package, first_contact_due, resolution_due, created_at, updated_at)
+VALUES (%(ticket_id)s, %(drift_id)s, %(vin)s, %(customer_id)s, %(service_code)s, 'DRIFT',
+    %(priority)s, %(error_code)s, %(error_message)s, %(package)s, %(first_contact_due)s,
+    %(resolution_due)s, %(at)s, %(at)s)
+ON CONFLICT (drift_id) WHERE kind = 'DRIFT' DO NOTHING
+
+-- name: drift_ticket
+SELECT ticket_id, number, state FROM support.ticket WHERE drift_id = %(drift_id)s FOR UPDATE
+
+-- name: attempts_of_delivery
+SELECT d.direction, a.attempt_number, a.started_at, a.ended_at, a.snapshot, a.command_id,
+       a.response_code, a.response_message, a.result
+FROM ota.attempt a JOIN ota.delivery d USING (delivery_id)
+WHERE a.delivery_id = %(delivery_id)s ORDER BY a.attempt_number
 
 -- name: ticket
 SELECT ticket_id, number, state FROM support.ticket

@@ -6,7 +6,7 @@ from core.contracts.bus import ReportedConfig
 from core.contracts.values import matching
 from ota_engine import endings
 from ota_engine.delivery import Reported, decide
-from ota_engine.model import Delivery, parse_settings
+from ota_engine.model import Delivery, Direction, parse_settings
 from ota_engine.proof import Report, Verdict, judge, without
 from ota_engine.steps import carry_out
 from ota_engine.unit import Unit
@@ -33,14 +33,14 @@ async def _judge(
     unit: Unit, delivery: Delivery, config: ReportedConfig, report: Report, *, queried: bool
 ) -> Verdict:
     target = delivery.target
-    if not delivery.is_on:
-        others = await unit.repo.needed_by_others(delivery.activation_id, delivery.vin)
+    if delivery.direction == Direction.OFF:
+        others = await unit.repo.needed_by_others(delivery.of_activation, delivery.vin)
         target = without(target, others)
         if not target:
             return Verdict.STALE  # nothing is left to switch off: its next turn ends it
         if delivery.first_seq is None:
             # The car ends an expired service alone, at the moment it was given (DOMAIN 4).
-            activation = await unit.repo.activation(delivery.activation_id)
+            activation = await unit.repo.activation(delivery.of_activation)
             ended = activation.expires_at if activation.state == "EXPIRED" else None
             queried = queried or (ended is not None and config.at >= ended)
     return judge(target, report, from_seq=delivery.proof_seq, queried=queried)
@@ -50,7 +50,7 @@ async def _remember(unit: Unit, delivery: Delivery, report: Report) -> Delivery:
     """Keep whether our commands left anything on, in case the delivery fails (S1)."""
     if not delivery.is_on or delivery.first_seq is None or report.seq < delivery.first_seq:
         return delivery
-    others = await unit.repo.needed_by_others(delivery.activation_id, delivery.vin)
+    others = await unit.repo.needed_by_others(delivery.of_activation, delivery.vin)
     wanted = without(parse_settings(delivery.wanted), others)
     neutral = matching(wanted, parse_settings(delivery.revert))
     shown = any(item not in neutral for item in matching(wanted, report.values))

@@ -22,6 +22,7 @@ from ota_engine.model import (
     Vehicle,
     parse_settings,
 )
+from ota_engine.wanted_repository import WantedRepository
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class _Settings:
     settings: Settings
 
 
-class Repository(CommandRepository, TicketRepository):
+class Repository(CommandRepository, TicketRepository, WantedRepository):
     """All the engine's tables on the caller's transaction; the edge commits."""
 
     # --- vehicles and configuration -----------------------------------------------------------
@@ -84,6 +85,10 @@ class Repository(CommandRepository, TicketRepository):
 
     async def vehicle_busy(self, vin: str) -> bool:
         return bool(await self.conn.value(Q["vehicle_busy"], {"vin": vin}))
+
+    async def yield_corrections(self, vin: str, now: datetime) -> None:
+        """Let a customer's delivery pass corrections that wait without a command out."""
+        await self.conn.execute(Q["yield_corrections"], {"vin": vin, "now": now})
 
     async def interest(self, vin: str) -> Interest:
         found = await self.conn.one_or_none(Interest, Q["interest"], {"vin": vin})
@@ -291,6 +296,9 @@ class Repository(CommandRepository, TicketRepository):
 
     async def attempts(self, activation_id: UUID) -> list[dict[str, Any]]:
         return await self.conn.dicts(Q["attempts"], {"activation_id": activation_id})
+
+    async def attempts_of(self, delivery_id: UUID) -> list[dict[str, Any]]:
+        return await self.conn.dicts(Q["attempts_of_delivery"], {"delivery_id": delivery_id})
 
     async def count_in_flight(self) -> int:
         return int(await self.conn.value(Q["count_in_flight"]))

@@ -16,6 +16,7 @@ from core.jobs import defer
 from ota_engine import activations, notices
 from ota_engine.delivery import TimerRang, Turn, decide
 from ota_engine.metrics import IN_FLIGHT
+from ota_engine.model import Direction
 from ota_engine.repository import Due, Repository
 from ota_engine.steps import carry_out
 from ota_engine.unit import Engine, Unit
@@ -160,13 +161,17 @@ class Scan:
         if delivery is None or delivery.due_at is None or delivery.due_at > unit.now:
             return False
         vehicle = await unit.repo.vehicle(delivery.vin)
+        if delivery.state == "WAITING" and delivery.direction != Direction.CORRECTION:
+            await unit.repo.yield_corrections(delivery.vin, unit.now)
         if delivery.state != "WAITING":
             event = TimerRang(vehicle)
         elif await unit.repo.vehicle_busy(delivery.vin):
             return False
         else:
-            activation = await unit.repo.activation(delivery.activation_id)
-            conflict = delivery.is_on and await unit.repo.in_use_elsewhere(activation)
+            conflict = False
+            if delivery.is_on:
+                activation = await unit.repo.activation(delivery.of_activation)
+                conflict = await unit.repo.in_use_elsewhere(activation)
             event = Turn(vehicle, conflict)
         decision = decide(delivery, event, unit.now, unit.policy)
         await carry_out(unit, delivery, decision, vehicle=vehicle)

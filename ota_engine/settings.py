@@ -28,6 +28,8 @@ class OtaSettings(SettingsGroup):
     # How often a delivery that waits for its safe state is looked at again without a message.
     defer_recheck_s: float = Field(30.0, gt=0)
     quota_per_hour: int = Field(10, ge=1)
+    # So many of these a correction leaves alone: they are for what customers buy and give back.
+    correction_reserve: int = Field(4, ge=0)
 
     # catalog.expiry_notice: 24 h ahead if longer than 3 days, else 1 h.
     expiry_notice_long_s: float = Field(86400.0, gt=0)

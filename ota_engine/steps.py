@@ -7,7 +7,7 @@ import core.log
 from core.contracts.bus import VehicleStatus
 from core.contracts.commands import CommandEvent
 from core.contracts.states import ActivationState
-from ota_engine import commands, endings, notices
+from ota_engine import commands, corrections, endings, notices
 from ota_engine.commands import NotNeeded, Postponed, Refused, Sent
 from ota_engine.delivery import (
     Ask,
@@ -57,7 +57,7 @@ async def carry_out(
     """Write down what ``decision`` means for the delivery, its activation and its command."""
     if isinstance(decision, Nothing):
         return
-    activation = await unit.repo.activation(delivery.activation_id)
+    activation = await _activation_of(unit, delivery)
     vehicle = vehicle or await unit.repo.vehicle(delivery.vin)
     match decision:
         case Send() | Check():
@@ -76,12 +76,32 @@ async def carry_out(
         case Prove():
             await _prove(unit, activation, delivery, vehicle, report_seq)
         case Diagnosed():
-            await endings.given_up(unit, activation, delivery, vehicle, status)
+            await _given_up(unit, activation, delivery, vehicle, status)
+
+
+async def _activation_of(unit: Unit, delivery: Delivery) -> Activation | None:
+    """None for a correction, which nobody buys, pays or is told of."""
+    if delivery.activation_id is None:
+        return None
+    return await unit.repo.activation(delivery.activation_id)
+
+
+async def _given_up(
+    unit: Unit,
+    activation: Activation | None,
+    delivery: Delivery,
+    vehicle: Vehicle | None,
+    status: VehicleStatus | None,
+) -> None:
+    if activation is None:
+        await corrections.given_up(unit, delivery, vehicle, status)
+    else:
+        await endings.given_up(unit, activation, delivery, vehicle, status)
 
 
 async def _begin(
     unit: Unit,
-    activation: Activation,
+    activation: Activation | None,
     delivery: Delivery,
     decision: Send | Check,
     vehicle: Vehicle | None,
@@ -94,12 +114,12 @@ async def _begin(
 
 async def _prove(
     unit: Unit,
-    activation: Activation,
+    activation: Activation | None,
     delivery: Delivery,
     vehicle: Vehicle | None,
     report_seq: int | None,
 ) -> None:
-    if delivery.is_on and await unit.repo.in_use_elsewhere(activation):
+    if activation is not None and delivery.is_on and await unit.repo.in_use_elsewhere(activation):
         # The other activation's values, not ours: nobody pays twice for one service (S4).
         if delivery.state != "DIAGNOSING":
             conflict = Escalate(Failure.CONFLICT, "in use by another activation")
@@ -107,12 +127,15 @@ async def _prove(
         return
     await _end_command(unit, delivery, CommandEvent.PROVEN)
     await _end_attempt(unit, delivery, "SUCCESS")
-    await endings.proven(unit, activation, delivery, report_seq)
+    if activation is None:
+        await corrections.proven(unit, delivery)
+    else:
+        await endings.proven(unit, activation, delivery, report_seq)
 
 
 async def _send(
     unit: Unit,
-    activation: Activation,
+    activation: Activation | None,
     delivery: Delivery,
     vehicle: Vehicle | None,
     phase: Phase | None,
@@ -122,7 +145,11 @@ async def _send(
     if vehicle is None:
         await _escalate(unit, activation, delivery, Escalate(Failure.UNKNOWN_VIN), vehicle)
         return
-    match await commands.configure(unit, activation, delivery, vehicle):
+    if activation is None:
+        outcome = await corrections.configure(unit, delivery, vehicle)
+    else:
+        outcome = await commands.configure(unit, activation, delivery, vehicle)
+    match outcome:
         case Sent(command):
             changed = commands.with_command(delivery, command, unit)
             changed = await _open_attempt(unit, activation, delivery, changed, vehicle)
@@ -134,7 +161,10 @@ async def _send(
             await _escalate(unit, activation, delivery, decision, vehicle)
         case NotNeeded(why):
             await _end_attempt(unit, delivery, None, why)
-            await endings.switched_off(unit, activation, delivery, why)
+            if activation is None:
+                await corrections.not_needed(unit, delivery, why)
+            else:
+                await endings.switched_off(unit, activation, delivery, why)
 
 
 async def _change_phase(unit: Unit, delivery: Delivery, phase: Phase) -> Delivery:
@@ -150,7 +180,7 @@ async def _change_phase(unit: Unit, delivery: Delivery, phase: Phase) -> Deliver
 
 async def _check(
     unit: Unit,
-    activation: Activation,
+    activation: Activation | None,
     delivery: Delivery,
     vehicle: Vehicle | None,
     decision: Check,
@@ -167,25 +197,26 @@ async def _check(
 
 async def _open_attempt(
     unit: Unit,
-    activation: Activation,
+    activation: Activation | None,
     before: Delivery,
     changed: Delivery,
     vehicle: Vehicle | None,
 ) -> Delivery:
     """A new attempt, or the open one with its new command (after a deferral or a quota wait)."""
-    await _start(unit, activation, changed)
+    if activation is not None and changed.is_on:
+        await _start(unit, activation)
     if before.attempt_open:
         await unit.repo.attempt_command(changed)
         return changed
     changed = replace(changed, attempt=before.attempt + 1, attempt_open=True)
     await unit.repo.insert_attempt(changed, unit.now, snapshot(vehicle))
-    if changed.is_on:
+    if activation is not None and changed.is_on:
         await unit.repo.count_attempt(activation.activation_id, unit.now)
     return changed
 
 
-async def _start(unit: Unit, activation: Activation, delivery: Delivery) -> Activation:
-    event = _STARTS.get(activation.status) if delivery.is_on else None
+async def _start(unit: Unit, activation: Activation) -> Activation:
+    event = _STARTS.get(activation.status)
     if event is None:
         return activation
     if activation.status is A.QUEUED:
@@ -207,7 +238,9 @@ async def _ask(unit: Unit, delivery: Delivery, decision: Ask) -> None:
     )
 
 
-async def _defer(unit: Unit, activation: Activation, delivery: Delivery, decision: Defer) -> None:
+async def _defer(
+    unit: Unit, activation: Activation | None, delivery: Delivery, decision: Defer
+) -> None:
     await _end_command(unit, delivery, CommandEvent.FAILED, "DEFERRED")
     await unit.repo.attempt_response(delivery, "DEFERRED", "waits for its safe state")
     await _save(
@@ -220,13 +253,15 @@ async def _defer(unit: Unit, activation: Activation, delivery: Delivery, decisio
         last_reason=Failure.UNSAFE_STATE.value,
     )
     unit.wake = unit.wake or decision.recheck_at <= unit.now
-    if delivery.is_on and activation.status is A.ATTEMPTING:
+    if activation is not None and delivery.is_on and activation.status is A.ATTEMPTING:
         await unit.repo.move(activation, E.DEFERRED, unit.now, actor="vehicle", cause="DEFERRED")
-    if delivery.is_on and decision.first:
+    if activation is not None and delivery.is_on and decision.first:
         await notices.tell_customer(unit, activation, notices.DEFERRED)
 
 
-async def _retry(unit: Unit, activation: Activation, delivery: Delivery, decision: Retry) -> None:
+async def _retry(
+    unit: Unit, activation: Activation | None, delivery: Delivery, decision: Retry
+) -> None:
     reason = decision.failure.value
     await _end_command(unit, delivery, CommandEvent.FAILED, reason)
     await _end_attempt(unit, delivery, "FAILED_RETRY", reason)
@@ -240,7 +275,7 @@ async def _retry(unit: Unit, activation: Activation, delivery: Delivery, decisio
         last_reason=reason,
     )
     unit.wake = True  # the vehicle is free for another delivery
-    if delivery.is_on and activation.status is A.ATTEMPTING:
+    if activation is not None and delivery.is_on and activation.status is A.ATTEMPTING:
         await unit.repo.move(
             activation, E.RECOVERABLE_FAILURE, unit.now, actor="engine", cause=reason,
             detail={"retry": delivery.retries + 1, "at": decision.at.isoformat()},
@@ -248,7 +283,7 @@ async def _retry(unit: Unit, activation: Activation, delivery: Delivery, decisio
 
 
 async def _postpone(
-    unit: Unit, activation: Activation, delivery: Delivery, retry_after_s: int
+    unit: Unit, activation: Activation | None, delivery: Delivery, retry_after_s: int
 ) -> None:
     """The quota is used up: wait as long as it says, without using an attempt."""
     at = unit.now + timedelta(seconds=retry_after_s)
@@ -260,7 +295,7 @@ async def _postpone(
         return
     await _save(unit, delivery, state="WAITING", due_at=at, last_reason=Failure.QUOTA.value)
     unit.wake = True
-    if delivery.is_on and activation.status is A.ATTEMPTING:
+    if activation is not None and delivery.is_on and activation.status is A.ATTEMPTING:
         await unit.repo.move(
             activation, E.RECOVERABLE_FAILURE, unit.now, actor="engine", cause=Failure.QUOTA
         )
@@ -268,7 +303,7 @@ async def _postpone(
 
 async def _escalate(
     unit: Unit,
-    activation: Activation,
+    activation: Activation | None,
     delivery: Delivery,
     decision: Escalate,
     vehicle: Vehicle | None,
@@ -296,21 +331,19 @@ async def _escalate(
     if decision.failure in SECURITY:
         unit.after_commit(SECURITY_ALERTS.labels(reason).inc)
         log.error("security alert", reason=reason, detail=decision.detail)
-    if delivery.is_on:
-        await _to_escalated(unit, activation, delivery, decision)
+    if activation is not None and delivery.is_on:
+        await _to_escalated(unit, activation, decision)
 
 
-async def _to_escalated(
-    unit: Unit, activation: Activation, delivery: Delivery, decision: Escalate
-) -> None:
+async def _to_escalated(unit: Unit, activation: Activation, decision: Escalate) -> None:
     event = E.TERMINAL_FAILURE
     if activation.status is A.WAITING_SAFE_STATE:
         if decision.failure is Failure.SAFE_STATE_WAIT_OVER:
             event = E.SAFE_STATE_WAIT_OVER
         else:
-            activation = await _start(unit, activation, delivery)
+            activation = await _start(unit, activation)
     elif activation.status in _STARTS:
-        activation = await _start(unit, activation, delivery)
+        activation = await _start(unit, activation)
     if activation.status is A.MANUAL_ATTEMPT:
         return  # its failure is stated with the ticket
     await unit.repo.move(

@@ -7,7 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.contracts.bus import Operational, Reason, Result
+from core.contracts.bus import Operational, ParameterSetting, Reason, Result
 from core.errors import DomainError, NotFound
 from vehicle_sim.faults import Fault, FaultKind
 from vehicle_sim.fleet import Fleet
@@ -40,6 +40,23 @@ class Setting(BaseModel):
     module: str
     parameter: str
     value: bool | int | float | str
+
+
+class ValuesRequest(BaseModel):
+    """What a technician's tool writes into the unit, without any command."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    values: Annotated[list[Setting], Field(min_length=1)]
+
+
+class UnitRequest(BaseModel):
+    """The unit put in: of another model or firmware where somebody took the wrong one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str | None = None  # null: as before
+    firmware: str | None = None  # null: as the factory delivers
 
 
 class VehicleView(BaseModel):
@@ -91,6 +108,8 @@ def control_router(fleet: Fleet, tally: Tally) -> APIRouter:
     """The routes, over a fleet and its counts."""
     router = APIRouter(tags=["simulator"])
 
+    _add_by_hand(router, fleet)
+
     @router.get("/summary")
     async def summary() -> Summary:  # pyright: ignore[reportUnusedFunction]
         return _summary(fleet, tally)
@@ -134,6 +153,21 @@ def control_router(fleet: Fleet, tally: Tally) -> APIRouter:
         return _view(fleet.vehicle(vin))
 
     return router
+
+
+def _add_by_hand(router: APIRouter, fleet: Fleet) -> None:
+    """What a workshop does to a car, past the platform."""
+
+    @router.put("/vehicles/{vin}/values")
+    async def set_values(vin: str, body: Annotated[ValuesRequest, Body()]) -> VehicleView:  # pyright: ignore[reportUnusedFunction]
+        settings = [ParameterSetting(v.module, v.parameter, v.value) for v in body.values]
+        fleet.vehicle(vin).set_values(settings)
+        return _view(fleet.vehicle(vin))
+
+    @router.post("/vehicles/{vin}/replace-unit", status_code=202)
+    async def replace_unit(vin: str, body: Annotated[UnitRequest, Body()]) -> VehicleView:  # pyright: ignore[reportUnusedFunction]
+        fleet.vehicle(vin).replace_unit(fleet.firmware(vin, body.model, body.firmware))
+        return _view(fleet.vehicle(vin))
 
 
 def add_error_shape(app: FastAPI) -> None:

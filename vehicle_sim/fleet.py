@@ -13,7 +13,7 @@ import core.log
 from core.contracts.bus import Operational
 from core.errors import DomainError, NotFound
 from core.ids import is_vin
-from vehicle_sim.firmware import Catalogue, firmware_of, seed_catalogue
+from vehicle_sim.firmware import Catalogue, Firmware, firmware_of, seed_catalogue
 from vehicle_sim.tally import VEHICLES
 from vehicle_sim.vehicle import Vehicle, World
 
@@ -81,6 +81,10 @@ class Fleet:
         if found is None:
             raise NotFound("UNKNOWN_VIN", f"the fleet has no vehicle {vin}")
         return found
+
+    def firmware(self, vin: str, model: str | None, version: str | None) -> Firmware:
+        """The firmware of a unit for this vehicle; NotFound for an unknown VIN or model."""
+        return firmware_of(self._catalogue, model or self.vehicle(vin).firmware.model, version)
 
     async def check(self) -> None:
         """Health: BadFleetFile while the file cannot be read."""

@@ -128,6 +128,18 @@ class ControlUnit:
         reaction.out.insert(0, self.config(now))
         return reaction
 
+    def set_by_hand(self, settings: list[ParameterSetting], now: datetime) -> Reaction:
+        """A workshop's tool sets values; Refused as for a command. No number, no answer.
+
+        Timers stay: a tool knows nothing of them.
+        """
+        values = self.firmware.accept(settings)
+        self.firmware.check_conflicts(self.state.values | values)
+        reaction = Reaction()
+        self._change(values, now, reaction, "by hand")
+        reaction.out.insert(0, self.config(now))
+        return reaction
+
     # What it is
 
     def clock(self, now: datetime) -> datetime:

@@ -13,6 +13,7 @@ from core.clock import Clock
 from core.contracts.bus import (
     Answer,
     Operational,
+    ParameterSetting,
     Presence,
     PresenceMessage,
     ReportedConfig,
@@ -25,16 +26,17 @@ from core.contracts.bus import (
     encode,
 )
 from core.contracts.topics import Topic, parse_topic
+from core.errors import Conflict
 from core.ids import new_id
 from vehicle_sim.buffer import Kept
 from vehicle_sim.driver import Driver
 from vehicle_sim.faults import Fault, FaultSet
-from vehicle_sim.firmware import Firmware
+from vehicle_sim.firmware import Firmware, Refused
 from vehicle_sim.keys import KeyRing
 from vehicle_sim.outgoing import Outgoing, wait_for
 from vehicle_sim.physics import Car, Features
 from vehicle_sim.settings import SimSettings
-from vehicle_sim.state import Saved
+from vehicle_sim.state import Saved, UnitState
 from vehicle_sim.store import VehicleStore
 from vehicle_sim.tally import DROPPED, Tally
 from vehicle_sim.unit import ControlUnit, Reaction
@@ -134,6 +136,20 @@ class Vehicle:
     def set_faults(self, faults: list[Fault]) -> None:
         self._store.save_faults(faults)
         self.unit.faults = FaultSet(faults, self._rng)
+
+    def set_values(self, settings: list[ParameterSetting]) -> None:
+        """A technician's tool sets values past every command; Conflict: the firmware refuses."""
+        try:
+            self._react(self.unit.set_by_hand(settings, self._world.clock.now()))
+        except Refused as refused:
+            raise Conflict(refused.reason.value, refused.detail) from None
+
+    def replace_unit(self, firmware: Firmware) -> None:
+        """Another unit, fresh from the shelf: factory values, no command seen, first boot."""
+        self.firmware = firmware
+        self._store.save(Saved(UnitState(), self.car.body))
+        self.unit = ControlUnit(self.vin, firmware, UnitState(), self.unit.faults)
+        self.reboot()
 
     # Its life
 

@@ -10,6 +10,8 @@ from api.deps import Deps
 from api.identity.deps import SupportCaller
 from api.support import service
 from api.support.schemas import (
+    ConfigurationOut,
+    ConnectivityOut,
     RetryOut,
     TicketOut,
     TicketsOut,
@@ -70,3 +72,30 @@ async def timeline(
     async with deps.database.transaction() as conn:
         rows = await service.timeline(conn, found, since=since, limit=limit)
     return TimelineOut(vin=found, entries=[TimelineEntry.model_validate(row) for row in rows])
+
+
+@router.get("/vehicles/{vin}/configuration")
+async def configuration(
+    vin: str, _caller: SupportCaller, deps: Deps, drifts: Limit = 20
+) -> ConfigurationOut:
+    """What is wanted of a car, what it reports, the difference, and its drifts, newest first."""
+    found = parse_vin(vin)
+    async with deps.database.transaction() as conn:
+        row = await service.configuration(conn, found, deps.clock.now(), drifts)
+    return ConfigurationOut.model_validate(row)
+
+
+@router.get("/vehicles/{vin}/connectivity")
+async def connectivity(
+    vin: str,
+    _caller: SupportCaller,
+    deps: Deps,
+    days: Annotated[int, Query(ge=1, le=366)] = 30,
+    limit: Limit = 500,
+) -> ConnectivityOut:
+    """A car's presence, and what it did, newest first."""
+    found, now = parse_vin(vin), deps.clock.now()
+    since = now - timedelta(days=days)
+    async with deps.database.transaction() as conn:
+        row = await service.connectivity(conn, found, since=since, now=now, limit=limit)
+    return ConnectivityOut.model_validate(row)

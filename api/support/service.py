@@ -4,8 +4,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
+from core.contracts.bus import ParameterSetting
 from core.contracts.jobs import RetryActivation
 from core.contracts.states import ActivationState
+from core.contracts.wanted import differences, parse_wanted
 from core.db import Connection, load_queries
 from core.errors import Conflict, NotFound
 from core.jobs import defer
@@ -56,3 +60,33 @@ async def timeline(
         entries += await conn.dicts(SQL["telemetry_events"], row)
     entries.sort(key=lambda entry: entry["at"], reverse=True)
     return entries[:limit]
+
+
+async def configuration(conn: Connection, vin: str, now: datetime, limit: int) -> dict[str, Any]:
+    """What is wanted of a car, what it reports, the difference, its drifts; else NotFound."""
+    found = await conn.dicts(SQL["configuration"], {"vin": vin})
+    if not found:
+        raise NotFound("VEHICLE_NOT_FOUND", "the registry does not know this vehicle")
+    row = found[0]
+    wanted = parse_wanted(row["wanted_values"])
+    reported = msgspec.convert(row["reported_values"] or [], list[ParameterSetting])
+    difference = differences(wanted, reported, now) if row["reported_at"] is not None else []
+    shown = {key: row[key] for key in row if not key.endswith("_values")}
+    return {
+        **shown,
+        "wanted": [msgspec.structs.asdict(item) for item in wanted],
+        "reported": [msgspec.structs.asdict(item) for item in reported],
+        "difference": [msgspec.structs.asdict(item) for item in difference],
+        "drifts": await conn.dicts(SQL["drifts"], {"vin": vin, "limit": limit}),
+    }
+
+
+async def connectivity(
+    conn: Connection, vin: str, *, since: datetime, now: datetime, limit: int
+) -> dict[str, Any]:
+    """A car's presence, and what it did, newest first; else NotFound."""
+    found = await conn.dicts(SQL["connection"], {"vin": vin, "now": now})
+    if not found:
+        raise NotFound("VEHICLE_NOT_FOUND", "the registry does not know this vehicle")
+    row = {"vin": vin, "since": since, "limit": limit}
+    return {**found[0], "entries": await conn.dicts(SQL["connectivity"], row)}

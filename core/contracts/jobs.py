@@ -113,6 +113,19 @@ class RetryActivation(_ActivationJob, frozen=True):
     actor: str
 
 
+class CorrectDrift(Job, frozen=True):
+    """A vehicle reports something else than is wanted: bring it back (DOMAIN 8); idempotent."""
+
+    queue = "ota"
+    name = "correct_drift"
+
+    vin: str
+    drift_id: UUID
+
+    def lock(self) -> str:
+        return f"drift:{self.vin}"
+
+
 class ShowOnDisplay(Job, frozen=True):
     """Put a text on the vehicle's screen (DISPLAY of BUS)."""
 

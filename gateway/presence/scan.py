@@ -1,4 +1,4 @@
-"""The regular look over all vehicles: silence makes OFFLINE, and the gauges are set."""
+"""The regular look over all vehicles: silence makes OFFLINE, gauges are set, the log is pruned."""
 
 import asyncio
 import contextlib
@@ -37,6 +37,9 @@ async def scan(database: Database, presence: PresenceSettings, clock: Clock) -> 
     metrics.SILENCED.inc(silenced)
     async with database.transaction() as conn:
         counts = await conn.all(_Count, QUERIES["count_by_presence"])
+        metrics.UNSTABLE.set(await conn.value(QUERIES["count_unstable"], {"now": now}))
+        before = now - timedelta(days=presence.log_keep_days)
+        await conn.execute(QUERIES["prune_log"], {"before": before})
     vehicles = {count.presence: count.vehicles for count in counts}
     for state in Presence:
         metrics.VEHICLES.labels(state.value).set(vehicles.get(state.value, 0))

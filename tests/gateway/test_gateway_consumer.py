@@ -121,6 +121,7 @@ async def world(room: Database) -> AsyncIterator[World]:
         clock=world.clock,
         followers=[follower for part in made for follower in part.followers],
         batch_followers=[follower for part in made for follower in part.batch_followers],
+        change_followers=[follower for part in made for follower in part.change_followers],
     )
     stop = asyncio.Event()
     running = asyncio.create_task(consumer.run(stop))

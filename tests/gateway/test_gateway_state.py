@@ -131,3 +131,36 @@ def test_the_latest_configuration_is_kept() -> None:
 def test_the_digest_kept_is_that_of_the_values_kept() -> None:
     state = follow_config(FRESH, config(1, 0, 4, digest="a lie"))
     assert state.reported_digest == config(1, 0, 4).digest
+
+
+def test_a_report_counts_after_the_clock_was_set_back() -> None:
+    """A new session says that the hour is earlier now; what it reports is no old news."""
+    state = follow(FRESH, presence("ONLINE", "one", 5000))
+    state = follow_config(state, reported(5001, "HIGH"))
+    assert follow_config(state, reported(4001, "NORMAL")) == state, "slow, or twice"
+    for back in (
+        presence("ONLINE", "two", 4000),  # beside the one that still seems to live
+        presence("ONLINE", "two", 4000, boot=2),
+    ):
+        later = follow_config(follow(state, back), reported(4001, "NORMAL"))
+        assert later.reported_at == at(4001)
+        assert later.new_values is not None
+        assert later.new_values[0]["value"] == "NORMAL"
+        # And a status as well.
+        status = replace(state, status_at=at(5002))
+        parked = VehicleStatus(at(4001), Operational.PARKED, "2.4.1", 80)
+        assert follow_status(follow(status, back), parked, at(9), LIMIT).operational == "PARKED"
+
+
+def test_a_session_with_an_endless_name_does_not_fill_the_row() -> None:
+    state = FRESH
+    for number in range(40):
+        state = follow(state, presence("ONLINE", f"{number}" * 50_000, number))
+    name = "39" * 50_000
+    assert max(map(len, [state.session or "", *state.past_sessions])) <= 64
+    assert follow(state, presence("OFFLINE", name, 39)).presence == "OFFLINE"
+
+
+def reported(seconds: float, power: str) -> ReportedConfig:
+    values = [ParameterSetting("ENGINE_CONTROL", "power_mode", power)]
+    return ReportedConfig(at(seconds), 3, "2.4.1", "AURORA", values, digest_of(values))

@@ -204,6 +204,7 @@ async def test_control_api(sim: Sim):
         assert {v["vin"] for v in (await client.get("/vehicles")).json()} == {vin, later}
         await _drive_and_park(client, vin)
         await _faults(client, vin)
+        await _workshop(client, vin)
         await _errors(client, vin)
         metrics = (await client.get("/metrics")).text
         assert 'caas_sim_vehicles{state="total"} 2.0' in metrics
@@ -228,6 +229,26 @@ async def _drive_and_park(client: httpx.AsyncClient, vin: str) -> None:
     assert detail["values"][-1]["parameter"]
     assert (await client.get("/summary")).json()["driving"] == 1
     assert (await client.post(f"/vehicles/{vin}/park")).json()["operational"] == "PARKED"
+
+
+async def _workshop(client: httpx.AsyncClient, vin: str) -> None:
+    """Hands on the car, past the platform: values as a tool sets them, then another unit."""
+    setting = {"module": "HVAC", "parameter": "climate_zones", "value": 2}
+    path = f"/vehicles/{vin}/values"
+    changed = (await client.put(path, json={"values": [setting]})).json()
+    assert setting in changed["values"]
+    refused = await client.put(path, json={"values": [{**setting, "value": 3}]})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "INVALID_VALUE")
+    assert (await client.put(path, json={"values": []})).status_code == 422
+    path = f"/vehicles/{vin}/replace-unit"
+    assert (await client.post(path, json={"model": "TRABANT"})).status_code == 404
+    new = (await client.post(path, json={"model": "CIERZO", "firmware": "2.2.0"})).json()
+    assert (new["model"], new["firmware"], new["seq"]) == ("CIERZO", "2.2.0", 0)
+    await get_until(
+        client, f"/vehicles/{vin}", "the new unit", lambda v: v["connected"] and v["boot"] == 1
+    )
+    names = {value["parameter"] for value in new["values"]}
+    assert names == {"power_mode", "off_road_mode", "snow_mode_available", "premium_streaming"}
 
 
 async def _faults(client: httpx.AsyncClient, vin: str) -> None:
