@@ -27,17 +27,17 @@ async def test_the_end_of_a_command_is_told(world: World) -> None:
     with receiving() as caller:
         headers = await world.client(callback_url=f"{caller.url}/caas/webhooks/ota-status")
         accepted = (await world.configure(headers, "order-7")).json()
-        await eventually(lambda: _received(caller, 1), "the callback came")
-        (received,) = caller.received
-        assert received.path == "/caas/webhooks/ota-status"
-        assert signed(world, received)
-        body = received.body
+        await eventually(lambda: received(caller, 1), "the callback came")
+        (first,) = caller.received
+        assert first.path == "/caas/webhooks/ota-status"
+        assert signed(world, first)
+        body = first.body
         assert (body["requestId"], body["commandId"]) == ("order-7", accepted["commandId"])
         assert (body["vin"], body["status"], body["errorCode"]) == (VIN, "ACTIVATED", None)
 
         world.car.mood = "refuse"
         await world.configure(headers, "order-8")
-        await eventually(lambda: _received(caller, 2), "the callback came")
+        await eventually(lambda: received(caller, 2), "the callback came")
         assert caller.received[1].body["status"] == "FAILED"
         assert caller.received[1].body["errorCode"] == "INCOMPATIBLE"
 
@@ -60,7 +60,7 @@ async def test_a_callback_nobody_takes_is_a_dead_letter(world: World) -> None:
         assert "DEAD" in listed.output
         retried = await asyncio.to_thread(CliRunner().invoke, app, ["iot", "retry"])
         assert "1 to be sent again" in retried.output
-        await eventually(lambda: _received(caller, 4), "the dead letter came")
+        await eventually(lambda: received(caller, 4), "the dead letter came")
         assert signed(world, caller.received[3])
 
 
@@ -94,5 +94,5 @@ def test_callbacks_go_to_https_only(url: str) -> None:
     clients.check_url("https://a.example/ota", allow_http=False)
 
 
-async def _received(caller: Platform, count: int) -> bool:
+async def received(caller: Platform, count: int) -> bool:
     return len(caller.received) >= count
