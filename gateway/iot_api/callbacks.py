@@ -97,11 +97,16 @@ async def list_callbacks(
 
 
 async def revive(conn: Connection, now: datetime, callback_id: UUID | None = None) -> int:
-    """Try dead letters again, one or all; how many. NotFound where the one is not dead."""
+    """Try dead letters again, one or all; how many. NotFound where the one is not dead.
+
+    Those of a revoked client stay dead.
+    """
     params = {"now": now, "callback_id": callback_id}
     revived = await conn.execute(QUERIES["revive_callbacks"], params)
     if callback_id is not None and not revived:
-        raise NotFound("NO_DEAD_LETTER", f"no callback {callback_id} is a dead letter")
+        raise NotFound(
+            "NO_DEAD_LETTER", f"no callback {callback_id} is a dead letter of an active client"
+        )
     return revived
 
 

@@ -107,9 +107,17 @@ async def rotate(conn: Connection, client_id: str, *, now: datetime, overlap_s: 
 
 
 async def revoke(conn: Connection, client_id: str) -> None:
-    """Shut a client out: secrets and tokens end at once. NotFound."""
+    """Shut a client out: secrets and tokens end at once, and it is told nothing more. NotFound."""
     if not await conn.execute(QUERIES["revoke_client"], {"client_id": client_id}):
         raise NotFound("UNKNOWN_CLIENT", f"there is no client {client_id!r}")
+    await end_tokens(conn, client_id)
+    await conn.execute(QUERIES["end_callbacks"], {"client_id": client_id})
+    await conn.execute(QUERIES["forget_pushes"], {"client_id": client_id})
+
+
+async def end_tokens(conn: Connection, client_id: str) -> None:
+    """End the tokens a client has now."""
+    await conn.execute(QUERIES["end_tokens"], {"client_id": client_id})
 
 
 async def find(conn: Connection, client_id: str) -> Client:

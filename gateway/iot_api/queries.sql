@@ -33,6 +33,16 @@ WHERE client_id = %(client_id)s AND (expires_at IS NULL OR expires_at > %(until)
 -- name: revoke_client
 UPDATE gateway.iot_client SET status = 'REVOKED' WHERE client_id = %(client_id)s
 
+-- name: end_tokens
+DELETE FROM gateway.iot_token WHERE client_id = %(client_id)s
+
+-- name: end_callbacks
+UPDATE gateway.iot_callback SET state = 'DEAD', next_at = NULL, last_answer = 'client revoked'
+WHERE client_id = %(client_id)s AND state = 'PENDING'
+
+-- name: forget_pushes
+DELETE FROM gateway.iot_push WHERE client_id = %(client_id)s
+
 -- name: by_secret
 SELECT c.client_id, c.scopes, c.every_vehicle
 FROM gateway.iot_client_secret s JOIN gateway.iot_client c USING (client_id)
@@ -118,6 +128,10 @@ SELECT r.body_hash, c.command_id, c.issued_at
 FROM gateway.iot_request r JOIN gateway.command c USING (command_id)
 WHERE r.client_id = %(client_id)s AND r.request_id = %(request_id)s
 
+-- name: texts
+SELECT count(*) AS count, min(issued_at) AS oldest FROM gateway.command
+WHERE vin = %(vin)s AND kind = 'DISPLAY' AND issued_at > %(after)s
+
 -- name: insert_request
 INSERT INTO gateway.iot_request (client_id, request_id, body_hash, command_id, service_id,
     configuration, requested_at)
@@ -200,8 +214,10 @@ WHERE %(state)s::text IS NULL OR state = %(state)s
 ORDER BY created_at DESC LIMIT %(limit)s
 
 -- name: revive_callbacks
-UPDATE gateway.iot_callback SET state = 'PENDING', attempts = 0, next_at = %(now)s
-WHERE state = 'DEAD' AND (%(callback_id)s::uuid IS NULL OR callback_id = %(callback_id)s)
+UPDATE gateway.iot_callback b SET state = 'PENDING', attempts = 0, next_at = %(now)s
+FROM gateway.iot_client c
+WHERE b.state = 'DEAD' AND (%(callback_id)s::uuid IS NULL OR b.callback_id = %(callback_id)s)
+  AND c.client_id = b.client_id AND c.status = 'ACTIVE'
 
 -- name: count_callbacks
 SELECT state, count(*) AS callbacks FROM gateway.iot_callback

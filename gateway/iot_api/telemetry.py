@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-from core.contracts.bus import TelemetryBatch, Unusable, decode
+from core.contracts.bus import TelemetryBatch, Unusable, check_sample_times, decode
 from core.db import Connection
 from gateway.iot_api.metrics import PUSHES_LOST, PUSHES_WAITING
 from gateway.iot_api.settings import IotApiSettings
@@ -91,7 +91,7 @@ class Outbox:
         on_commit: list[Callable[[], None]],
     ) -> None:
         """Queue the batches; what a full queue has no room for is lost, and counted."""
-        pushes = [push for item in messages if (push := _push_of(item)) is not None]
+        pushes = [push for item in messages if (push := _push_of(item, now)) is not None]
         if not pushes:
             return
         most = self._settings.telemetry_most
@@ -115,10 +115,11 @@ class Outbox:
             PUSHES_LOST.labels("full").inc(row.lost)
 
 
-def _push_of(item: Telemetry) -> _Push | None:
+def _push_of(item: Telemetry, now: datetime) -> _Push | None:
     """The push of a message; None of one that cannot be used, which the telemetry quarantines."""
     try:
-        decode(TelemetryBatch, item.payload)
+        batch = decode(TelemetryBatch, item.payload)
+        check_sample_times([sample.t for sample in batch.samples], now)
         raw = msgspec.json.decode(item.payload, type=_Raw)
         bytes(raw.samples).decode()
     except (Unusable, msgspec.MsgspecError, UnicodeDecodeError):
