@@ -20,6 +20,9 @@ from core.settings import load
 
 T = TypeVar("T")
 ClientId = Annotated[str, typer.Argument(help="Lower-case letters, digits and dashes.")]
+AtOnce = Annotated[
+    bool, typer.Option("--now", help="The old one ends at once, with the client's tokens: a leak.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 iot_app = typer.Typer(help="Clients of the IoT API, and its callbacks.")
@@ -70,31 +73,39 @@ def create(
 
 
 @iot_app.command()
-def rotate(client_id: ClientId) -> None:
+def rotate(client_id: ClientId, at_once: AtOnce = False) -> None:
     """Give a client a new secret; the old one stays good for the overlap."""
     from gateway.iot_api import clients
-    from gateway.iot_api.settings import IotApiSettings
 
-    overlap_s = load(IotApiSettings).secret_overlap_s
+    overlap_s = _overlap_s(at_once=at_once)
     now = SystemClock().now()
-    secret = _with_database(
-        lambda conn: clients.rotate(conn, client_id, now=now, overlap_s=overlap_s)
-    )
-    typer.echo(f"client secret    {secret}")
-    typer.echo(f"the old one ends in {overlap_s / 3600:g} h")
+
+    async def call(conn: Connection) -> str:
+        if at_once:
+            await clients.end_tokens(conn, client_id)
+        return await clients.rotate(conn, client_id, now=now, overlap_s=overlap_s)
+
+    typer.echo(f"client secret    {_with_database(call)}")
+    typer.echo(_old_one(overlap_s, at_once=at_once))
 
 
 @iot_app.command()
-def key(client_id: ClientId) -> None:
+def key(client_id: ClientId, at_once: AtOnce = False) -> None:
     """Give a client a key to sign requests with; an old one stays good for the overlap."""
-    from gateway.iot_api import keys
-    from gateway.iot_api.settings import IotApiSettings
+    from gateway.iot_api import clients, keys
 
-    overlap_s = load(IotApiSettings).secret_overlap_s
+    overlap_s = _overlap_s(at_once=at_once)
     now = SystemClock().now()
-    made = _with_database(lambda conn: keys.add_key(conn, client_id, now=now, overlap_s=overlap_s))
+
+    async def call(conn: Connection) -> keys.NewKey:
+        if at_once:
+            await clients.end_tokens(conn, client_id)
+        return await keys.add_key(conn, client_id, now=now, overlap_s=overlap_s)
+
+    made = _with_database(call)
     typer.echo(f"key id      {made.key_id}")
     typer.echo(f"key secret  {made.secret}")
+    typer.echo(_old_one(overlap_s, at_once=at_once))
 
 
 @iot_app.command()
@@ -205,6 +216,18 @@ def openapi() -> None:
     from gateway.iot_api.app import openapi_document
 
     typer.echo(json.dumps(openapi_document(), indent=1, ensure_ascii=False))
+
+
+def _overlap_s(*, at_once: bool) -> float:
+    from gateway.iot_api.settings import IotApiSettings
+
+    return 0.0 if at_once else load(IotApiSettings).secret_overlap_s
+
+
+def _old_one(overlap_s: float, *, at_once: bool) -> str:
+    if at_once:
+        return "the old one is over, and so are the client's tokens"
+    return f"an old one ends in {overlap_s / 3600:g} h"
 
 
 def _with_database(work: Callable[[Connection], Awaitable[T]]) -> T:

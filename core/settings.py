@@ -43,8 +43,10 @@ def load(group: type[G], **overrides: Any) -> G:
     except ValidationError as error:
         by_field = {field: name for name, field in group.names().items()}
         lines = [
-            f"{by_field.get(str(item['loc'][0]), str(item['loc'][0])) if item['loc'] else '?'}: "
-            f"{item['msg']}"
+            # Without a place where settings do not go together; the message names them.
+            f"{by_field.get(str(item['loc'][0]), str(item['loc'][0]))}: {item['msg']}"
+            if item["loc"]
+            else item["msg"]
             for item in error.errors()
         ]
         raise SettingsError("; ".join(lines)) from None

@@ -9,7 +9,6 @@ import msgspec
 from core.bus import Message
 from core.contracts.bus import (
     EPOCH,
-    MAX_AHEAD,
     Answer,
     Counter,
     PresenceMessage,
@@ -18,6 +17,7 @@ from core.contracts.bus import (
     Unusable,
     VehicleEvent,
     VehicleStatus,
+    check_sample_times,
     check_time,
     decode,
 )
@@ -108,8 +108,7 @@ class Reader:
 
     def _check_samples(self, batch: TelemetryBatch, now: datetime) -> None:
         times = [sample.t for sample in batch.samples]
-        if max(times) > _milliseconds(now + MAX_AHEAD):
-            raise Unusable("FROM_THE_FUTURE", f"a sample of t={max(times)} is over 24 h ahead")
+        check_sample_times(times, now)
         if min(times) < _milliseconds(now - self._oldest):
             raise Unusable(
                 "TOO_OLD", f"a sample of t={min(times)} is older than {self._oldest.days} days"

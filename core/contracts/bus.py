@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar, cast
@@ -304,6 +304,16 @@ def check_time(at: datetime, now: datetime) -> None:
     _check_past_1970(at)
     if at - now > MAX_AHEAD:
         raise Unusable("FROM_THE_FUTURE", f"{at.isoformat()} is more than 24 h ahead")
+
+
+def check_sample_times(times_ms: Sequence[int], now: datetime) -> None:
+    """Unusable (FROM_THE_FUTURE) where a sample's time is more than 24 h ahead of ``now`` (BUS).
+
+    ``times_ms``: of one batch, in milliseconds since the epoch; at least one.
+    """
+    newest = max(times_ms)
+    if newest > (now + MAX_AHEAD - EPOCH) // timedelta(milliseconds=1):
+        raise Unusable("FROM_THE_FUTURE", f"a sample of t={newest} is over 24 h ahead")
 
 
 def _check_inner_times(message: msgspec.Struct) -> None:

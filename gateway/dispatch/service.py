@@ -81,10 +81,7 @@ async def enqueue(
     Conflict: a configuration of this door is still in flight. ``complete_s``: how long from
     ``issued_at`` until it counts as FAILED (TIMEOUT).
     """
-    if draft.kind is CommandKind.CONFIGURE and await conn.value(
-        QUERIES["in_flight"], {"vin": draft.vin}
-    ):
-        raise Conflict("COMMAND_IN_PROGRESS", f"a configuration of {draft.vin} is under way")
+    await _check_none_in_flight(conn, draft)
     admission = await conn.one_or_none(
         _Admission,
         QUERIES["admit"],
@@ -104,6 +101,8 @@ async def enqueue(
         raise TooMany("the vehicle's quota is used up", admission.retry_after_s or 1)
     if admission.seq is None:
         raise NotFound("UNKNOWN_VIN", f"the registry does not know the vehicle {draft.vin}")
+    # Again, under the lock of the vehicle's row: of two at once the second sees the first.
+    await _check_none_in_flight(conn, draft)
     command = msgspec.structs.replace(draft, seq=admission.seq)
     await conn.execute(
         QUERIES["insert"],
@@ -119,6 +118,13 @@ async def enqueue(
         },
     )
     return command
+
+
+async def _check_none_in_flight(conn: Connection, draft: Command) -> None:
+    if draft.kind is CommandKind.CONFIGURE and await conn.value(
+        QUERIES["in_flight"], {"vin": draft.vin}
+    ):
+        raise Conflict("COMMAND_IN_PROGRESS", f"a configuration of {draft.vin} is under way")
 
 
 async def take_answer(conn: Connection, vin: str, answer: Answer, now: datetime) -> list[Ended]:

@@ -1,8 +1,6 @@
 """How the gateway proves to a foreign API who it is: OAuth2, client certificate, key + HMAC."""
 
 import asyncio
-import hashlib
-import hmac
 import re
 import ssl
 import time
@@ -12,13 +10,17 @@ from urllib.parse import quote_plus
 import httpx
 
 from core.clock import Clock, rfc3339
-from core.contracts.iot_api import SIGNATURE_HEADER
+from core.contracts.iot_api import (
+    KEY_HEADER,
+    REQUEST_ID_HEADER,
+    SIGNATURE_HEADER,
+    TIME_HEADER,
+    request_signature,
+)
 from core.errors import SettingsError
 from gateway.foreign.apis import ClientCertificate, ForeignApi, KeyAndHmac, OAuth2, read_secret
 from gateway.foreign.body import clean_text, read_body
 
-KEY_HEADER = "X-Api-Key"
-TIME_HEADER = "X-Timestamp"
 # Renewed this long before its end, or at half of a short life.
 _SPARE_S = 30.0
 _LIFE_S = 60.0
@@ -101,26 +103,28 @@ def _seconds(life: object) -> float:
 
 
 class RequestSignature(httpx.Auth):
-    """``X-Api-Key``, ``X-Timestamp`` and ``X-Signature``: hex HMAC-SHA256 of four lines.
-
-    The lines are method, path with query, timestamp, and the body, joined by LF.
-    """
+    """``X-Api-Key``, ``X-Timestamp`` and ``X-Signature`` (docs/iot-api.md, Signed requests)."""
 
     requires_request_body = True
 
     def __init__(self, key_id: str, secret: str, clock: Clock) -> None:
         self._key_id = key_id
-        self._secret = secret.encode()
+        self._secret = secret
         self._clock = clock
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """The request, signed."""
         moment = rfc3339(self._clock.now())
-        head = f"{request.method}\n{request.url.raw_path.decode('ascii')}\n{moment}\n".encode()
-        digest = hmac.new(self._secret, head + request.content, hashlib.sha256)
         request.headers[KEY_HEADER] = self._key_id
         request.headers[TIME_HEADER] = moment
-        request.headers[SIGNATURE_HEADER] = digest.hexdigest()
+        request.headers[SIGNATURE_HEADER] = request_signature(
+            self._secret,
+            method=request.method,
+            target=request.url.raw_path.decode("ascii"),
+            moment=moment,
+            request_id=request.headers.get(REQUEST_ID_HEADER, ""),
+            body=request.content,
+        )
         yield request
 
 

@@ -11,19 +11,28 @@ from urllib.parse import unquote
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from core.contracts.iot_api import SIGNATURE_HEADER
+import core.log
+from core.contracts.iot_api import (
+    KEY_HEADER,
+    REQUEST_ID_HEADER,
+    SIGNATURE_HEADER,
+    TIME_HEADER,
+    request_signature,
+)
 from core.db import Connection
 from core.errors import TooMany, Unauthenticated
 from gateway.iot_api import clients, keys
 from gateway.iot_api.clients import Caller
 from gateway.iot_api.settings import IotApiSettings
 
-KEY_HEADER = "X-Api-Key"
-TIME_HEADER = "X-Timestamp"
 PROXY_SECRET_HEADER = "X-Proxy-Secret"  # noqa: S105 - a header's name
+log = core.log.get(__name__)
+
 _FINGERPRINT_DIGITS = 64
 _MINUTE_S = 60
 _MOST_NAMES = 10_000
+# No client, key or digest is named longer; of what somebody makes up, no more is kept.
+_NAME_LENGTH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +75,10 @@ class BearerToken:
 
 
 class SignedRequest:
-    """Key + HMAC: hex HMAC-SHA256 of method, path with query, time and body, joined by LF.
+    """Key + HMAC (``core.contracts.iot_api.request_signature``).
 
-    A request taken down and sent again within ``window_s`` does nothing new: configure is
-    idempotent by its id.
+    A request taken down and sent again within ``window_s`` does nothing new: an order is idempotent
+    by its id, and the id is signed.
     """
 
     kind = "signature"
@@ -90,14 +99,26 @@ class SignedRequest:
         # Of an unknown key too, so that both cases take as long.
         secret = "" if known is None else known.secret
         given = request.headers.get(SIGNATURE_HEADER.lower(), "")
-        right = hmac.compare_digest(signature_of(secret, request, moment), given.encode())
+        wanted = request_signature(
+            secret,
+            method=request.method,
+            target=request.target,
+            moment=moment,
+            request_id=request.headers.get(REQUEST_ID_HEADER.lower(), ""),
+            body=request.body,
+        )
+        right = hmac.compare_digest(wanted.encode(), given.encode())
         if known is None or not right:
             raise Unauthenticated("SIGNATURE_INVALID", "unknown key or wrong signature")
         return known.caller
 
 
 class ClientCertificate:
-    """mTLS, ended by a proxy that hands on the certificate and proves itself by a secret."""
+    """mTLS, ended by a proxy that hands on the certificate and proves itself by a secret.
+
+    A header without any proof is not the proxy's and says nothing; one with a wrong proof is the
+    proxy with another setting than ours, or somebody who guesses: refused, and in the log.
+    """
 
     kind = "certificate"
 
@@ -106,17 +127,24 @@ class ClientCertificate:
         self._secret = proxy_secret.encode()
 
     def name(self, request: Presented) -> str | None:
-        given = request.headers.get(PROXY_SECRET_HEADER.lower(), "")
-        trusted = hmac.compare_digest(given.encode(), self._secret)
         value = request.headers.get(self._header)
-        return _short(value) if trusted and value else None
+        if not value or PROXY_SECRET_HEADER.lower() not in request.headers:
+            return None
+        return _short(value) if self._is_proxy(request) else "proxy"
 
     async def caller(self, conn: Connection, request: Presented, now: datetime) -> Caller:
+        if not self._is_proxy(request):
+            log.warning("wrong proxy secret", address=request.address)
+            raise Unauthenticated("PROXY_SECRET_WRONG", f"{PROXY_SECRET_HEADER} is not the proxy's")
         fingerprint = fingerprint_of(request.headers[self._header])
         found = None if fingerprint is None else await keys.by_certificate(conn, fingerprint)
         if found is None:
             raise Unauthenticated("CERTIFICATE_UNKNOWN", "no client has this certificate")
         return found
+
+    def _is_proxy(self, request: Presented) -> bool:
+        given = request.headers.get(PROXY_SECRET_HEADER.lower(), "")
+        return hmac.compare_digest(given.encode(), self._secret)
 
 
 def schemes(settings: IotApiSettings) -> list[Scheme]:
@@ -126,12 +154,6 @@ def schemes(settings: IotApiSettings) -> list[Scheme]:
     if settings.certificate_header is not None and secret is not None:
         allowed.append(ClientCertificate(settings.certificate_header, secret.get_secret_value()))
     return allowed
-
-
-def signature_of(secret: str, request: Presented, moment: str) -> bytes:
-    """The hex signature of a request sent at ``moment``."""
-    head = f"{request.method}\n{request.target}\n{moment}\n".encode()
-    return hmac.new(secret.encode(), head + request.body, hashlib.sha256).hexdigest().encode()
 
 
 def fingerprint_of(text: str) -> bytes | None:
@@ -161,7 +183,7 @@ class Failures:
     def check(self, address: str, name: str, now: datetime) -> None:
         """TooMany where the limit is used up."""
         self._turn(now)
-        if self._counts.get((address, name), 0) >= self._limit:
+        if self._counts.get((address, name[:_NAME_LENGTH]), 0) >= self._limit:
             left_s = _MINUTE_S - int(now.timestamp()) % _MINUTE_S
             raise TooMany("too many failed attempts to sign in", left_s)
 
@@ -170,7 +192,8 @@ class Failures:
         self._turn(now)
         if len(self._counts) >= _MOST_NAMES:
             self._counts.clear()
-        self._counts[address, name] = self._counts.get((address, name), 0) + 1
+        key = (address, name[:_NAME_LENGTH])
+        self._counts[key] = self._counts.get(key, 0) + 1
 
     def _turn(self, now: datetime) -> None:
         minute = int(now.timestamp()) // _MINUTE_S

@@ -1,10 +1,10 @@
 """What became of a command, told to its caller's URL: at least once, signed (DOMAIN 9)."""
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 import httpx
@@ -13,19 +13,18 @@ import core.log
 from core.contracts.iot_api import OtaStatus
 from core.contracts.states import CommandState
 from core.db import Connection
-from core.errors import DomainError, NotFound
+from core.errors import NotFound
 from core.ids import new_id
 from gateway.dispatch.service import Ended
+from gateway.iot_api.clients import ClientId
+from gateway.iot_api.lanes import Lanes, repeat, side_by_side
 from gateway.iot_api.metrics import CALLBACKS, WAITING
-from gateway.iot_api.outgoing import Outcome, open_client, post
+from gateway.iot_api.outgoing import AT_ONCE, ROUND, Outcome, lease_s, open_client, post
 from gateway.iot_api.settings import IotApiSettings
 from gateway.iot_api.vehicles import QUERIES
 from gateway.parts import Gateway
 
 log = core.log.get(__name__)
-
-# Claimed by a replica that dies: another takes it up after this long.
-_LEASE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,47 +97,76 @@ async def list_callbacks(
 
 
 async def revive(conn: Connection, now: datetime, callback_id: UUID | None = None) -> int:
-    """Try dead letters again, one or all; how many. NotFound where the one is not dead."""
+    """Try dead letters again, one or all; how many. NotFound where the one is not dead.
+
+    Those of a revoked client stay dead.
+    """
     params = {"now": now, "callback_id": callback_id}
     revived = await conn.execute(QUERIES["revive_callbacks"], params)
     if callback_id is not None and not revived:
-        raise NotFound("NO_DEAD_LETTER", f"no callback {callback_id} is a dead letter")
+        raise NotFound(
+            "NO_DEAD_LETTER", f"no callback {callback_id} is a dead letter of an active client"
+        )
     return revived
 
 
 class Deliverer:
-    """Sends what is due, in any number of replicas."""
+    """Sends what is due, in any number of replicas; one client never waits for another."""
 
     def __init__(self, gateway: Gateway, settings: IotApiSettings) -> None:
         self._gateway = gateway
         self._settings = settings
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Deliver until ``stop``."""
+        """Deliver until ``stop``; what is under way then is sent again later."""
         async with open_client(self._settings.callback_timeout_s) as client:
-            while not stop.is_set():
-                try:
-                    if await self.deliver_due(client):
-                        continue
-                except DomainError as error:
-                    log.warning("callbacks interrupted", error=str(error))
-                except Exception:
-                    log.exception("callbacks failed")
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), self._settings.callback_poll_s)
+            lanes = Lanes(partial(self._serve, client))
 
-    async def deliver_due(self, client: httpx.AsyncClient) -> int:
-        """One round; how many were tried."""
+            async def turn() -> None:
+                lanes.start(await self._clients())
+
+            try:
+                await repeat(stop, self._settings.callback_poll_s, "callbacks", turn)
+            finally:
+                await lanes.close()
+
+    async def _clients(self) -> list[str]:
+        """Who is to be told something now."""
         now = self._gateway.clock.now()
         async with self._gateway.database.transaction() as conn:
-            lease = now + timedelta(seconds=_LEASE_S)
-            due = await conn.all(_Due, QUERIES["claim_callbacks"], {"now": now, "lease": lease})
+            clients = await conn.all(ClientId, QUERIES["clients_with_callbacks"], {"now": now})
             counts = await conn.all(_Count, QUERIES["count_callbacks"])
         waiting = {count.state: count.callbacks for count in counts}
         for state in ("PENDING", "DEAD"):
             WAITING.labels(state).set(waiting.get(state, 0))
-        await asyncio.gather(*(self._deliver(client, item) for item in due))
-        return len(due)
+        return [item.client_id for item in clients]
+
+    async def _serve(self, client: httpx.AsyncClient, client_id: str) -> None:
+        while due := await self._claim(client_id):
+            unsaved = {item.callback_id for item in due}
+
+            async def send(item: _Due, unsaved: set[UUID] = unsaved) -> None:
+                await self._deliver(client, item)
+                unsaved.discard(item.callback_id)
+
+            try:
+                await side_by_side(due, AT_ONCE, send)
+            finally:
+                if unsaved:
+                    await self._release(list(unsaved))
+
+    async def _claim(self, client_id: str) -> list[_Due]:
+        now = self._gateway.clock.now()
+        lease = now + timedelta(seconds=lease_s(self._settings.callback_timeout_s))
+        params = {"client_id": client_id, "now": now, "lease": lease, "most": ROUND}
+        async with self._gateway.database.transaction() as conn:
+            return await conn.all(_Due, QUERIES["claim_callbacks"], params)
+
+    async def _release(self, ids: list[UUID]) -> None:
+        """Stopped while it was sent: another replica need not wait for the lease to end."""
+        async with self._gateway.database.transaction() as conn:
+            params = {"ids": ids, "now": self._gateway.clock.now()}
+            await conn.execute(QUERIES["release_callbacks"], params)
 
     async def _deliver(self, client: httpx.AsyncClient, item: _Due) -> None:
         sent = await post(
@@ -148,6 +176,7 @@ class Deliverer:
             message_id=str(item.callback_id),
             body=item.body,
             now=self._gateway.clock.now(),
+            timeout_s=self._settings.callback_timeout_s,
         )
         await self._save(item, sent)
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
+import httpx
+
 from core.contracts.iot_api import TokenAnswer
 from core.db import Connection
 from core.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
@@ -24,6 +26,13 @@ class Caller:
     client_id: str
     scopes: list[str]
     every_vehicle: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClientId:
+    """A client by its name alone."""
+
+    client_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +107,17 @@ async def rotate(conn: Connection, client_id: str, *, now: datetime, overlap_s: 
 
 
 async def revoke(conn: Connection, client_id: str) -> None:
-    """Shut a client out: secrets and tokens end at once. NotFound."""
+    """Shut a client out: secrets and tokens end at once, and it is told nothing more. NotFound."""
     if not await conn.execute(QUERIES["revoke_client"], {"client_id": client_id}):
         raise NotFound("UNKNOWN_CLIENT", f"there is no client {client_id!r}")
+    await end_tokens(conn, client_id)
+    await conn.execute(QUERIES["end_callbacks"], {"client_id": client_id})
+    await conn.execute(QUERIES["forget_pushes"], {"client_id": client_id})
+
+
+async def end_tokens(conn: Connection, client_id: str) -> None:
+    """End the tokens a client has now."""
+    await conn.execute(QUERIES["end_tokens"], {"client_id": client_id})
 
 
 async def find(conn: Connection, client_id: str) -> Client:
@@ -179,10 +196,18 @@ async def check_reach(conn: Connection, caller: Caller, scope: str, vin: str) ->
 
 def check_url(url: str, *, allow_http: bool) -> None:
     """Invalid where ``url`` is not one to send callbacks to."""
-    parts = urlsplit(url)
     schemes = ("https", "http") if allow_http else ("https",)
-    if parts.scheme not in schemes or not parts.hostname or parts.username or parts.fragment:
-        raise Invalid("INVALID_URL", f"a callback goes to an {schemes[0]} URL")
+    wrong = Invalid("INVALID_URL", f"a callback goes to an {schemes[0]} URL")
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # checked where it is read
+        host = (
+            parts.hostname and httpx.URL(url).host
+        )  # what will be called: it reads some names otherwise
+    except (ValueError, httpx.InvalidURL) as error:  # an IDNAError is a ValueError
+        raise wrong from error
+    if not host or parts.scheme not in schemes or parts.username or parts.fragment:
+        raise wrong
 
 
 async def _add_secret(conn: Connection, client_id: str, now: datetime) -> str:

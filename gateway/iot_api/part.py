@@ -2,8 +2,9 @@
 
 from gateway.iot_api.app import PREFIX, create_iot_app
 from gateway.iot_api.callbacks import Deliverer
+from gateway.iot_api.pusher import Pusher
 from gateway.iot_api.settings import IotApiSettings
-from gateway.iot_api.telemetry import Outbox, Pusher
+from gateway.iot_api.telemetry import Outbox
 from gateway.parts import Gateway, Part
 
 

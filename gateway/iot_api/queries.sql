@@ -33,6 +33,16 @@ WHERE client_id = %(client_id)s AND (expires_at IS NULL OR expires_at > %(until)
 -- name: revoke_client
 UPDATE gateway.iot_client SET status = 'REVOKED' WHERE client_id = %(client_id)s
 
+-- name: end_tokens
+DELETE FROM gateway.iot_token WHERE client_id = %(client_id)s
+
+-- name: end_callbacks
+UPDATE gateway.iot_callback SET state = 'DEAD', next_at = NULL, last_answer = 'client revoked'
+WHERE client_id = %(client_id)s AND state = 'PENDING'
+
+-- name: forget_pushes
+DELETE FROM gateway.iot_push WHERE client_id = %(client_id)s
+
 -- name: by_secret
 SELECT c.client_id, c.scopes, c.every_vehicle
 FROM gateway.iot_client_secret s JOIN gateway.iot_client c USING (client_id)
@@ -118,6 +128,10 @@ SELECT r.body_hash, c.command_id, c.issued_at
 FROM gateway.iot_request r JOIN gateway.command c USING (command_id)
 WHERE r.client_id = %(client_id)s AND r.request_id = %(request_id)s
 
+-- name: texts
+SELECT count(*) AS count, min(issued_at) AS oldest FROM gateway.command
+WHERE vin = %(vin)s AND kind = 'DISPLAY' AND issued_at > %(after)s
+
 -- name: insert_request
 INSERT INTO gateway.iot_request (client_id, request_id, body_hash, command_id, service_id,
     configuration, requested_at)
@@ -165,17 +179,28 @@ INSERT INTO gateway.iot_callback (callback_id, client_id, command_id, body, stat
 VALUES (%(callback_id)s, %(client_id)s, %(command_id)s, %(body)s, 'PENDING', %(now)s, %(now)s)
 ON CONFLICT (command_id) DO NOTHING
 
+-- name: clients_with_callbacks
+SELECT c.client_id FROM gateway.iot_client c
+WHERE c.status = 'ACTIVE' AND c.callback_url IS NOT NULL AND EXISTS (
+    SELECT FROM gateway.iot_callback b
+    WHERE b.client_id = c.client_id AND b.state = 'PENDING' AND b.next_at <= %(now)s)
+
 -- name: claim_callbacks
 WITH due AS (
     SELECT callback_id FROM gateway.iot_callback
-    WHERE state = 'PENDING' AND next_at <= %(now)s
-    ORDER BY next_at LIMIT 20
+    WHERE client_id = %(client_id)s AND state = 'PENDING' AND next_at <= %(now)s
+    ORDER BY next_at LIMIT %(most)s
     FOR UPDATE SKIP LOCKED
 )
 UPDATE gateway.iot_callback b SET next_at = %(lease)s
 FROM due, gateway.iot_client c
-WHERE b.callback_id = due.callback_id AND c.client_id = b.client_id
+WHERE b.callback_id = due.callback_id AND c.client_id = b.client_id AND c.status = 'ACTIVE'
+  AND c.callback_url IS NOT NULL
 RETURNING b.callback_id, b.body, b.attempts, c.callback_url, c.callback_secret
+
+-- name: release_callbacks
+UPDATE gateway.iot_callback SET next_at = %(now)s
+WHERE callback_id = ANY(%(ids)s) AND state = 'PENDING'
 
 -- name: save_callback
 UPDATE gateway.iot_callback SET state = %(state)s, attempts = %(attempts)s, next_at = %(next_at)s,
@@ -189,8 +214,10 @@ WHERE %(state)s::text IS NULL OR state = %(state)s
 ORDER BY created_at DESC LIMIT %(limit)s
 
 -- name: revive_callbacks
-UPDATE gateway.iot_callback SET state = 'PENDING', attempts = 0, next_at = %(now)s
-WHERE state = 'DEAD' AND (%(callback_id)s::uuid IS NULL OR callback_id = %(callback_id)s)
+UPDATE gateway.iot_callback b SET state = 'PENDING', attempts = 0, next_at = %(now)s
+FROM gateway.iot_client c
+WHERE b.state = 'DEAD' AND (%(callback_id)s::uuid IS NULL OR b.callback_id = %(callback_id)s)
+  AND c.client_id = b.client_id AND c.status = 'ACTIVE'
 
 -- name: count_callbacks
 SELECT state, count(*) AS callbacks FROM gateway.iot_callback
@@ -204,11 +231,8 @@ FROM gateway.iot_client c
 WHERE c.telemetry_url IS NOT NULL AND c.status = 'ACTIVE' AND 'read' = ANY(c.scopes)
 
 -- name: insert_pushes
-WITH room AS MATERIALIZED (
-    SELECT c.client_id, c.every_vehicle, c.models, (
-        SELECT count(*) FROM (
-            SELECT FROM gateway.iot_push p WHERE p.client_id = c.client_id LIMIT %(most)s) AS queued
-        ) < %(most)s AS has_room
+WITH reader AS MATERIALIZED (
+    SELECT c.client_id, c.every_vehicle, c.models, c.client_id <> ALL(%(full)s) AS has_room
     FROM gateway.iot_client c
     WHERE c.telemetry_url IS NOT NULL AND c.status = 'ACTIVE' AND 'read' = ANY(c.scopes)
 ), wanted AS (
@@ -216,42 +240,59 @@ WITH room AS MATERIALIZED (
     FROM unnest(%(vins)s::text[], %(boots)s::bigint[], %(ns)s::bigint[], %(bodies)s::text[])
         AS b (vin, boot, n, body)
     JOIN gateway.vehicle v ON v.vin = b.vin AND v.status = 'ENROLLED'
-    JOIN room r ON r.every_vehicle OR v.model = ANY(r.models) OR EXISTS (
+    JOIN reader r ON r.every_vehicle OR v.model = ANY(r.models) OR EXISTS (
         SELECT FROM gateway.iot_client_vehicle a
         WHERE a.client_id = r.client_id AND a.vin = b.vin)
 ), put AS (
-    INSERT INTO gateway.iot_push (client_id, vin, boot, n, body, created_at)
-    SELECT client_id, vin, boot, n, body, %(now)s FROM wanted WHERE has_room
+    INSERT INTO gateway.iot_push (client_id, vin, boot, n, body, created_at, due_at)
+    SELECT client_id, vin, boot, n, body, %(now)s, %(now)s FROM wanted WHERE has_room
     ON CONFLICT (client_id, vin, boot, n) DO NOTHING
+    RETURNING client_id
 )
-SELECT count(*) FROM wanted WHERE NOT has_room
+SELECT w.client_id, count(*) FILTER (WHERE NOT w.has_room) AS lost,
+    (SELECT count(*) FROM put p WHERE p.client_id = w.client_id) AS put
+FROM wanted w GROUP BY w.client_id
+
+-- name: clients_with_pushes
+SELECT c.client_id FROM gateway.iot_client c
+WHERE c.status = 'ACTIVE' AND c.telemetry_url IS NOT NULL
+  AND NOT EXISTS (SELECT FROM gateway.iot_push_pause w
+      WHERE w.client_id = c.client_id AND w.next_at > %(now)s)
+  AND EXISTS (SELECT FROM gateway.iot_push p
+      WHERE p.client_id = c.client_id AND p.due_at <= %(now)s)
 
 -- name: claim_pushes
 WITH due AS (
-    SELECT p.push_id FROM gateway.iot_push p JOIN gateway.iot_client c USING (client_id)
-    WHERE c.status = 'ACTIVE' AND c.telemetry_url IS NOT NULL
-      AND (p.leased_until IS NULL OR p.leased_until <= %(now)s)
+    SELECT push_id FROM gateway.iot_push
+    WHERE client_id = %(client_id)s AND due_at <= %(now)s
       AND NOT EXISTS (SELECT FROM gateway.iot_push_pause w
-          WHERE w.client_id = p.client_id AND w.next_at > %(now)s)
-    ORDER BY p.push_id LIMIT 50
-    FOR UPDATE OF p SKIP LOCKED
+          WHERE w.client_id = %(client_id)s AND w.next_at > %(now)s)
+    ORDER BY due_at LIMIT %(most)s
+    FOR UPDATE SKIP LOCKED
 )
-UPDATE gateway.iot_push p SET leased_until = %(lease)s
+UPDATE gateway.iot_push p SET due_at = %(lease)s
 FROM due, gateway.iot_client c
-WHERE p.push_id = due.push_id AND c.client_id = p.client_id
-RETURNING p.push_id, p.client_id, p.vin, p.boot, p.n, p.body, c.telemetry_url, c.callback_secret
+WHERE p.push_id = due.push_id AND c.client_id = p.client_id AND c.status = 'ACTIVE'
+  AND c.telemetry_url IS NOT NULL
+RETURNING p.push_id, p.vin, p.boot, p.n, p.body, p.attempts, c.telemetry_url, c.callback_secret
 
 -- name: delete_pushes
 DELETE FROM gateway.iot_push WHERE push_id = ANY(%(ids)s)
 
+-- To be tried again, each at its own time.
+-- name: postpone_pushes
+UPDATE gateway.iot_push p SET due_at = again.at, attempts = p.attempts + 1
+FROM unnest(%(ids)s::bigint[], %(ats)s::timestamptz[]) AS again (push_id, at)
+WHERE p.push_id = again.push_id
+
 -- name: release_pushes
-UPDATE gateway.iot_push SET leased_until = NULL WHERE push_id = ANY(%(ids)s)
+UPDATE gateway.iot_push SET due_at = %(now)s WHERE push_id = ANY(%(ids)s)
 
 -- name: expire_pushes
 DELETE FROM gateway.iot_push WHERE created_at < %(oldest)s
 
--- name: count_pushes
-SELECT count(*) FROM gateway.iot_push
+-- name: waiting_pushes
+SELECT client_id, count(*) AS messages FROM gateway.iot_push GROUP BY client_id
 
 -- name: count_failures
 SELECT failures FROM gateway.iot_push_pause WHERE client_id = %(client_id)s

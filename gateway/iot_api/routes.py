@@ -16,8 +16,10 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 
 from core.bus import BusUnavailable
 from core.contracts.iot_api import (
+    KEY_HEADER,
     REQUEST_ID_HEADER,
     SIGNATURE_HEADER,
+    TIME_HEADER,
     CommandAccepted,
     CommandView,
     ConfigureRequest,
@@ -30,7 +32,7 @@ from core.contracts.iot_api import (
 )
 from core.errors import DomainError, Invalid, Unauthenticated
 from gateway.iot_api import clients, service, vehicles
-from gateway.iot_api.auth import KEY_HEADER, TIME_HEADER, Failures, Presented, Scheme
+from gateway.iot_api.auth import Failures, Presented, Scheme
 from gateway.iot_api.clients import Caller
 from gateway.iot_api.document import CONFIGURE, READ, TOKEN, TOKEN_FORM
 from gateway.iot_api.metrics import REFUSED, TOKENS
@@ -43,7 +45,8 @@ api_key = APIKeyHeader(
     name=KEY_HEADER,
     auto_error=False,
     description=f"A key's id, with {TIME_HEADER} and {SIGNATURE_HEADER}: hex HMAC-SHA256 of "
-    "method, path with query, time and body, joined by LF",
+    f"method, path with query, time, {REQUEST_ID_HEADER} (empty where there is none) and body, "
+    "joined by LF",
 )
 
 
@@ -161,7 +164,10 @@ async def configure(
 async def display(
     vin: VinPath, body: DisplayRequest, request_id: RequestId, caller: CallerDep, iot: Iot
 ) -> CommandAccepted:
-    """Show a text on the vehicle's screen (beyond DOMAIN 9). 202 as for configure."""
+    """Show a text on the vehicle's screen (beyond DOMAIN 9). 202 as for configure.
+
+    No configuration is spent; a vehicle takes a few texts an hour, then 429.
+    """
     _check_order(iot, vin, body.vin)
     async with iot.gateway.database.transaction() as conn:
         await clients.check_reach(conn, caller, "configure", vin)

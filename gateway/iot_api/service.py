@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import ceil
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from core.contracts.iot_api import (
     DisplayRequest,
 )
 from core.db import Connection
-from core.errors import Conflict, Invalid
+from core.errors import Conflict, Invalid, TooMany
 from core.ids import new_id
 from gateway.dispatch.service import enqueue
 from gateway.iot_api.clients import Caller
@@ -40,6 +41,12 @@ class _Earlier:
     body_hash: bytes
     command_id: UUID
     issued_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    count: int
+    oldest: datetime
 
 
 async def configure(
@@ -81,7 +88,8 @@ async def display(
 ) -> CommandAccepted:
     """A text for the vehicle's screen; the same id and body again gets the first answer.
 
-    NotFound; Conflict (the id came with another body). It uses no quota.
+    NotFound; Conflict (the id came with another body); TooMany (texts an hour). It uses none of the
+    configurations' quota.
     """
     once = _Once(caller, request_id, request)
     earlier = await _earlier(conn, once)
@@ -105,7 +113,19 @@ async def display(
         quota=settings.quota_per_hour,
         complete_s=settings.complete_s,
     )
+    await _check_texts(conn, settings, command)
     return await _remember(conn, once, command, DISPLAY, {})
+
+
+async def _check_texts(conn: Connection, settings: IotApiSettings, command: Command) -> None:
+    """TooMany where the vehicle has had its texts; after its admission, which locks its row."""
+    hour = timedelta(hours=1)
+    row = {"vin": command.vin, "after": command.issued_at - hour}
+    texts = await conn.one_or_none(_Texts, QUERIES["texts"], row)
+    assert texts is not None
+    if texts.count > settings.texts_per_hour:
+        left_s = (texts.oldest + hour - command.issued_at).total_seconds()
+        raise TooMany("the vehicle has had its texts of this hour", max(1, ceil(left_s)))
 
 
 @dataclass(frozen=True, slots=True)

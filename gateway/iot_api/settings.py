@@ -1,8 +1,8 @@
 """Settings of the IoT API as the gateway serves it (DOMAIN 9 and 20)."""
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from core.settings import SettingsGroup
@@ -29,6 +29,8 @@ class IotApiSettings(SettingsGroup):
     answer_s: float = Field(9.0, gt=0, le=10)
     complete_s: float = Field(300.0, gt=0)
     quota_per_hour: int = Field(10, ge=1)
+    # Texts for one vehicle's screen, of all clients.
+    texts_per_hour: int = Field(10, ge=1)
     max_body_bytes: int = Field(65_536, ge=1024)
     # Before each repetition of a callback that was not taken; then it is a dead letter.
     callback_waits_s: tuple[float, ...] = (10.0, 30.0, 60.0, 300.0, 900.0)
@@ -39,3 +41,12 @@ class IotApiSettings(SettingsGroup):
     # Telemetry waiting for a client: messages at most, and how old. Beyond that it is lost to it.
     telemetry_most: int = Field(10_000, ge=1)
     telemetry_keep_s: float = Field(3600.0, gt=0)
+
+    @model_validator(mode="after")
+    def _certificates_have_both(self) -> Self:
+        if (self.certificate_header is None) != (self.proxy_secret is None):
+            raise ValueError(
+                "CAAS_IOT_API_CERTIFICATE_HEADER and CAAS_IOT_API_PROXY_SECRET belong together: "
+                "set both or neither"
+            )
+        return self

@@ -59,7 +59,8 @@ async def test_a_request_is_signed_with_its_body_and_time(tmp_path: Path) -> Non
     assert outcome == Reply(404, {"error": {"code": "UNKNOWN_VIN"}})
     (request,) = seen
     moment = request.headers["X-Timestamp"]
-    lines = f"POST\n/v1/vehicle/{VIN}/configure\n{moment}\n".encode() + request.content
+    head = f"POST\n/v1/vehicle/{VIN}/configure\n{moment}\n{command.command_id}\n"
+    lines = head.encode() + request.content
     signature = hmac.new(b"shared", lines, hashlib.sha256).hexdigest()
     assert request.headers["X-Signature"] == signature
     assert request.headers["X-Api-Key"] == "caas-1"

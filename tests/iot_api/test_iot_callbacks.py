@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import hmac
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -27,17 +28,17 @@ async def test_the_end_of_a_command_is_told(world: World) -> None:
     with receiving() as caller:
         headers = await world.client(callback_url=f"{caller.url}/caas/webhooks/ota-status")
         accepted = (await world.configure(headers, "order-7")).json()
-        await eventually(lambda: _received(caller, 1), "the callback came")
-        (received,) = caller.received
-        assert received.path == "/caas/webhooks/ota-status"
-        assert signed(world, received)
-        body = received.body
+        await eventually(lambda: received(caller, 1), "the callback came")
+        (first,) = caller.received
+        assert first.path == "/caas/webhooks/ota-status"
+        assert signed(world, first)
+        body = first.body
         assert (body["requestId"], body["commandId"]) == ("order-7", accepted["commandId"])
         assert (body["vin"], body["status"], body["errorCode"]) == (VIN, "ACTIVATED", None)
 
         world.car.mood = "refuse"
         await world.configure(headers, "order-8")
-        await eventually(lambda: _received(caller, 2), "the callback came")
+        await eventually(lambda: received(caller, 2), "the callback came")
         assert caller.received[1].body["status"] == "FAILED"
         assert caller.received[1].body["errorCode"] == "INCOMPATIBLE"
 
@@ -60,8 +61,27 @@ async def test_a_callback_nobody_takes_is_a_dead_letter(world: World) -> None:
         assert "DEAD" in listed.output
         retried = await asyncio.to_thread(CliRunner().invoke, app, ["iot", "retry"])
         assert "1 to be sent again" in retried.output
-        await eventually(lambda: _received(caller, 4), "the dead letter came")
+        await eventually(lambda: received(caller, 4), "the dead letter came")
         assert signed(world, caller.received[3])
+
+
+async def test_a_revoked_client_is_told_nothing_more(world: World) -> None:
+    with receiving() as caller:
+        caller.status = 500
+        headers = await world.client(callback_url=caller.url, telemetry_url=caller.url)
+        accepted = (await world.configure(headers, "r")).json()
+        await world.ended(headers, accepted["commandId"])
+        async with world.room.transaction() as conn:
+            # As between two tries.
+            await conn.execute(
+                "UPDATE gateway.iot_callback SET next_at = now() + interval '1 hour',"
+                " state = 'PENDING'"
+            )
+        async with world.room.transaction() as conn:
+            await clients.revoke(conn, "fleet-app")
+            (dead,) = await callbacks.list_callbacks(conn)
+            assert (dead.state, dead.last_answer) == ("DEAD", "client revoked")
+            assert await callbacks.revive(conn, datetime.now(UTC)) == 0
 
 
 async def test_the_command_line_makes_and_ends_a_client(world: World) -> None:
@@ -81,6 +101,14 @@ async def test_the_command_line_makes_and_ends_a_client(world: World) -> None:
     await asyncio.to_thread(caas, "allow", "shell-app", VIN)
     rotated = await asyncio.to_thread(caas, "rotate", "shell-app")
     await world.token("shell-app", rotated.output.split()[2])
+    # After a leak: the secret, and what was had for it.
+    again = await asyncio.to_thread(caas, "rotate", "shell-app", "--now")
+    assert (await world.configure(headers, "r")).status_code == 401
+    form = {"grant_type": "client_credentials"}
+    for old in (secret, rotated.output.split()[2]):
+        answer = await world.http.post("/oauth/token", data=form, auth=("shell-app", old))
+        assert answer.status_code == 401
+    headers = await world.token("shell-app", again.output.split()[2])
     await asyncio.to_thread(caas, "revoke", "shell-app")
     assert (await world.configure(headers, "r")).status_code == 401
 
@@ -94,5 +122,5 @@ def test_callbacks_go_to_https_only(url: str) -> None:
     clients.check_url("https://a.example/ota", allow_http=False)
 
 
-async def _received(caller: Platform, count: int) -> bool:
+async def received(caller: Platform, count: int) -> bool:
     return len(caller.received) >= count

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 
@@ -342,3 +343,26 @@ async def test_a_text_is_shown_once_and_ends_with_the_cars_answer(world: World) 
     assert astray.status_code == 422
     history = (await world.http.get(f"/vehicle/{VIN}/history", headers=headers)).json()
     assert history["commands"] == []  # of configurations
+
+
+async def test_a_vehicle_gets_a_few_texts_an_hour(world: World) -> None:
+    headers = await world.client()
+    path, body = f"/vehicle/{VIN}/display", {"vin": VIN, "text": "Hello"}
+
+    async def show(number: int) -> httpx.Response:
+        ids = {"X-Request-ID": f"text-{number}"}
+        return await world.http.post(path, json=body, headers={**headers, **ids})
+
+    answers = [await show(number) for number in range(11)]
+    assert [answer.status_code for answer in answers] == [202] * 10 + [429]
+    assert 0 < int(answers[-1].headers["Retry-After"]) <= 3600
+    assert (await show(0)).json() == answers[0].json()
+
+
+async def test_of_orders_at_once_one_is_taken_and_the_others_hear_why(world: World) -> None:
+    headers = await world.client()
+    world.car.mood = "nothing"
+    answers = await asyncio.gather(*(world.configure(headers, f"c{n}") for n in range(6)))
+    refused = [answer for answer in answers if answer.status_code != 202]
+    assert len(refused) == 5
+    assert {answer.json()["error"]["code"] for answer in refused} == {"COMMAND_IN_PROGRESS"}

@@ -17,9 +17,12 @@ from typer.testing import CliRunner, Result
 
 from caas.cli import app
 from core.clock import rfc3339
-from core.errors import Invalid
+from core.contracts.iot_api import request_signature
+from core.errors import Invalid, SettingsError, TooMany
+from core.settings import load
 from gateway.iot_api import clients, keys
-from gateway.iot_api.auth import fingerprint_of
+from gateway.iot_api.auth import Failures, fingerprint_of
+from gateway.iot_api.settings import IotApiSettings
 from tests.broker_fixtures import RunningBroker
 from tests.iot_api.world import OTHER_VIN, VIN, World, running
 
@@ -38,7 +41,8 @@ class Signed(httpx.Auth):
     def auth_flow(self, request: httpx.Request):
         moment = rfc3339(datetime.now(UTC) - timedelta(seconds=self.age_s))
         target = request.url.raw_path.decode()
-        text = f"{request.method}\n{target}\n{moment}\n".encode()
+        request_id = request.headers.get("X-Request-ID", "")
+        text = f"{request.method}\n{target}\n{moment}\n{request_id}\n".encode()
         text += request.content if self.body is None else self.body
         digest = hmac.new(self.key.secret.encode(), text, hashlib.sha256).hexdigest()
         request.headers.update(
@@ -71,6 +75,34 @@ async def test_a_signed_request_is_its_clients(world: World) -> None:
     unknown = keys.NewKey("nobody", "")
     answer = await world.http.get(f"/vehicle/{VIN}/status", auth=Signed(unknown))
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "SIGNATURE_INVALID")
+
+
+async def test_a_signed_order_cannot_be_sent_again_as_another(world: World) -> None:
+    await world.client()
+    body = {"vin": VIN, "text": "Your parcel is in the boot"}
+    path, key = f"/vehicle/{VIN}/display", await new_key(world)
+    request = world.http.build_request("POST", path, json=body, headers={"X-Request-ID": "first"})
+    signed = next(Signed(key).auth_flow(request))
+    first = await world.http.send(signed)
+    assert first.status_code == 202, first.text
+    again = await world.http.post(path, content=signed.content, headers=signed.headers)
+    assert again.json() == first.json()
+    signed.headers["X-Request-ID"] = "second"
+    second = await world.http.post(path, content=signed.content, headers=signed.headers)
+    assert (second.status_code, second.json()["error"]["code"]) == (401, "SIGNATURE_INVALID")
+    del signed.headers["X-Request-ID"]
+    assert (await world.http.post(path, content=signed.content, headers=signed.headers)).is_error
+
+
+def test_the_documented_signature_is_the_one_we_make() -> None:
+    page = (Path(__file__).parents[2] / "docs/iot-api.md").read_text()
+    example = page.partition("```text\n")[2].partition("\n```")[0]
+    method, target, moment, request_id, body = example.split("\n")
+    made = request_signature(
+        "5f2d", method=method, target=target, moment=moment, request_id=request_id,
+        body=body.encode(),
+    )  # fmt: skip
+    assert f"X-Signature: {made}" in page
 
 
 async def test_keys_rotate_without_a_gap_and_end_with_their_client(world: World) -> None:
@@ -121,7 +153,8 @@ async def test_a_certificate_counts_only_from_the_proxy(
             assert await code(X_Client_Cert=shown, X_Proxy_Secret=PROXY_SECRET) == "ok"
             # Whoever reaches the gateway past the proxy can write any header.
             assert await code(X_Client_Cert=shown) == "TOKEN_MISSING"
-            assert await code(X_Client_Cert=shown, X_Proxy_Secret="guess") == "TOKEN_MISSING"
+            wrong = await code(X_Client_Cert=shown, X_Proxy_Secret="guess")
+            assert wrong == "PROXY_SECRET_WRONG"
         for shown in (quote(certificate()), "0" * 64, "nonsense"):
             refused = await code(X_Client_Cert=shown, X_Proxy_Secret=PROXY_SECRET)
             assert refused == "CERTIFICATE_UNKNOWN"
@@ -129,6 +162,23 @@ async def test_a_certificate_counts_only_from_the_proxy(
             await keys.remove_certificate(conn, "fleet-app", fingerprint)
         shown = fingerprint.hex()
         assert await code(X_Client_Cert=shown, X_Proxy_Secret=PROXY_SECRET) == "CERTIFICATE_UNKNOWN"
+
+
+@pytest.mark.parametrize(
+    "half", [{"certificate_header": "X-Client-Cert"}, {"proxy_secret": PROXY_SECRET}]
+)
+def test_half_of_the_certificate_settings_stops_the_start(half: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match="belong together"):
+        load(IotApiSettings, **half)
+
+
+def test_what_failed_is_not_kept_at_full_length() -> None:
+    failures, now = Failures(1), datetime(2026, 11, 24, 8, tzinfo=UTC)
+    failures.count("192.0.2.1", "client " + "x" * 60_000, now)
+    assert max(len(name) for _, name in failures._counts) <= 100  # pyright: ignore[reportPrivateUsage]
+    with pytest.raises(TooMany):
+        failures.check("192.0.2.1", "client " + "x" * 60_000, now)
+    failures.check("192.0.2.1", "client x", now)
 
 
 async def test_who_fails_too_often_is_not_asked_any_more(
@@ -181,6 +231,11 @@ async def test_the_command_line_gives_keys_and_takes_certificates(
         return await asyncio.to_thread(CliRunner().invoke, app, ["iot", *arguments])
 
     made = (await caas("key", "fleet-app")).output.split()
+    key = keys.NewKey(made[2], made[5])
+    assert (await world.http.get(f"/vehicle/{VIN}/status", auth=Signed(key))).is_success
+    made = (await caas("key", "fleet-app", "--now")).output.split()
+    answer = await world.http.get(f"/vehicle/{VIN}/status", auth=Signed(key))
+    assert answer.status_code == 401
     key = keys.NewKey(made[2], made[5])
     assert (await world.http.get(f"/vehicle/{VIN}/status", auth=Signed(key))).is_success
     pem, other = tmp_path / "client.pem", tmp_path / "none.pem"

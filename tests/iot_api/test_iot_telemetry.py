@@ -69,6 +69,18 @@ async def test_telemetry_reaches_who_may_have_it(world: World) -> None:
         await eventually(nothing_left, "what was delivered is forgotten")
 
 
+async def test_what_the_platform_quarantines_is_not_sent_on(world: World) -> None:
+    with receiving() as client:
+        await world.client(telemetry_url=client.url)
+        await flowing(world, client)
+        ahead = {**SAMPLE, "t": int((datetime.now(UTC) + timedelta(hours=25)).timestamp() * 1000)}
+        body = json.dumps({"boot": 17, "n": 1, "samples": [SAMPLE, ahead]}).encode()
+        await send(world, 1, body)
+        await send(world, 2)
+        await eventually(lambda: got(client, {2}), "the good one came")
+        assert not [item for item in client.received if item.body["n"] == 1]
+
+
 async def test_a_client_that_was_away_gets_what_it_missed(world: World) -> None:
     with receiving() as client:
         client.status = 503
