@@ -19,7 +19,9 @@ from caas.story.sale import CUSTOMER_PASSWORD
 from caas.story.scene import Scene
 from core.clock import SystemClock, rfc3339
 from core.ids import new_id
-from core.settings import load
+from core.settings import BusSettings, load
+from gateway.accounts.commands import set_secret
+from gateway.accounts.control import open_control
 from partner_sims import signing
 from tests.e2e.shop import buy, sold
 from tests.e2e.stage import Stage
@@ -95,11 +97,17 @@ class Market:
 @asynccontextmanager
 async def market(stage: Stage) -> AsyncGenerator[Market]:
     """Two sales told to their end at the same time."""
-    # Whoever runs the broker may let in what no registry knows; the gateway reads this anew
-    # whenever it enrols a vehicle.
-    file = stage.layout.accounts_file
-    accounts = json.loads(file.read_text(encoding="utf-8"))
-    file.write_text(json.dumps({**accounts, UNKNOWN_VIN: UNKNOWN_SECRET}), encoding="utf-8")
+    # Whoever runs the broker may let in what no registry knows.
+    given = stage.layout.environment("gateway")
+    broker = load(
+        BusSettings,
+        port=int(given["CAAS_MQTT_PORT"]),
+        protocol=given["CAAS_MQTT_PROTOCOL"],
+        username=given["CAAS_MQTT_USERNAME"],
+        password=given["CAAS_MQTT_PASSWORD"],
+    )
+    async with open_control(broker) as control:
+        await control.run(set_secret(UNKNOWN_VIN, UNKNOWN_SECRET, "of a test"))
     known_secret = await asyncio.to_thread(stage.enroll, KNOWN_VIN)
     async with AsyncExitStack() as stack:
         one = await stack.enter_async_context(stage.scene())
