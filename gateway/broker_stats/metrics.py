@@ -1,4 +1,6 @@
-"""Prometheus gauges of the broker's own figures; absent on a broker that does not tell them."""
+"""Prometheus gauges of the broker's own figures; NaN until the broker tells one."""
+
+import math
 
 from prometheus_client import Gauge
 
@@ -20,3 +22,8 @@ BY_TOPIC = {
         "caas_broker_messages_sent_per_minute", "MQTT packets out, mean of a minute"
     ),
 }
+
+# Mosquitto tells a figure when it has changed and keeps it for a minute, so one that stands still
+# may come late: until then it is not known, which is something else than zero.
+for _gauge in BY_TOPIC.values():
+    _gauge.set(math.nan)
