@@ -61,14 +61,18 @@ class KeyServer:
         return await asyncio.start_server(self._answer, "127.0.0.1", self.port)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        self.asked += 1
-        body = json.dumps(self.keys.as_dict(private=False)).encode()
-        head = f"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
-        writer.write(head.encode())
-        writer.write(body)
-        await writer.drain()
-        writer.close()
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            self.asked += 1
+            body = json.dumps(self.keys.as_dict(private=False)).encode()
+            head = f"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+            writer.write(head.encode())
+            writer.write(body)
+            await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # a simulator that was stopped while it asked
+        finally:
+            writer.close()
 
 
 @dataclass
